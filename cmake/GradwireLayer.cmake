@@ -1,0 +1,50 @@
+# A layer is a target with a list of the layers it may see:
+#   gradwire_layer(wire SOURCES header.cpp DEPENDS base)
+# It makes gradwire_wire, a static library for tests and benchmarks, whose objects also go into libgradwire.
+# PACKAGES are imported targets from find_package.
+set_property(GLOBAL PROPERTY GRADWIRE_LAYERS "")
+set_property(GLOBAL PROPERTY GRADWIRE_PACKAGES "")
+
+function(gradwire_compile_settings target)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  target_compile_options(${target} PRIVATE
+    -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
+    # The canonical arithmetic: no contraction into fused multiply-adds anywhere.
+    -ffp-contract=off
+    $<$<BOOL:${GRADWIRE_WERROR}>:-Werror>)
+  set_target_properties(${target} PROPERTIES
+    CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON
+    CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+  if(GRADWIRE_SANITIZE)
+    list(JOIN GRADWIRE_SANITIZE "," sanitizers)
+    target_compile_options(${target} PUBLIC -fsanitize=${sanitizers} -fno-omit-frame-pointer -g)
+    target_link_options(${target} PUBLIC -fsanitize=${sanitizers})
+  endif()
+endfunction()
+
+function(gradwire_internal_includes target)
+  target_include_directories(${target} PUBLIC
+    "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>" "$<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/include>"
+    "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>" "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>")
+endfunction()
+
+function(gradwire_layer name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS;PACKAGES" ${ARGN})
+  set(objects gradwire_${name}_objects)
+  add_library(${objects} OBJECT ${arg_SOURCES})
+  gradwire_compile_settings(${objects})
+  gradwire_internal_includes(${objects})
+  add_library(gradwire_${name} STATIC $<TARGET_OBJECTS:${objects}>)
+  set_target_properties(gradwire_${name} PROPERTIES LINKER_LANGUAGE CXX)
+  gradwire_compile_settings(gradwire_${name})
+  gradwire_internal_includes(gradwire_${name})
+  foreach(layer IN LISTS arg_DEPENDS)
+    target_link_libraries(gradwire_${name} PUBLIC gradwire_${layer})
+  endforeach()
+  foreach(package IN LISTS arg_PACKAGES)
+    target_link_libraries(${objects} PRIVATE ${package})
+    target_link_libraries(gradwire_${name} PUBLIC ${package})
+  endforeach()
+  set_property(GLOBAL APPEND PROPERTY GRADWIRE_LAYERS ${name})
+  set_property(GLOBAL APPEND PROPERTY GRADWIRE_PACKAGES ${arg_PACKAGES})
+endfunction()

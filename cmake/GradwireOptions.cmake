@@ -1,0 +1,18 @@
+# What a user may choose. AUTO means: built when what it needs is found, left out with a line in the summary otherwise.
+option(BUILD_SHARED_LIBS "Build libgradwire as a shared library" ON)
+option(GRADWIRE_BUILD_CLI "Build the gradwire command and its trainer" ON)
+option(GRADWIRE_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
+option(GRADWIRE_BUILD_BENCH "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
+option(GRADWIRE_BUILD_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
+option(GRADWIRE_WERROR "Turn warnings into errors" OFF)
+set(GRADWIRE_SANITIZE "" CACHE STRING "Sanitizers to build with: address;undefined or thread")
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+find_program(GRADWIRE_CCACHE ccache)
+mark_as_advanced(GRADWIRE_CCACHE)
+if(GRADWIRE_CCACHE AND PROJECT_IS_TOP_LEVEL AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${GRADWIRE_CCACHE}")
+endif()

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "collectives/layout.hpp"
+#include "collectives/schedule.hpp"
+#include "compress/codec.hpp"
+
+namespace gradwire::collectives {
+
+/// One rank's float32 tensors and residuals. residual[i] is empty where tensor i keeps none.
+struct RankData {
+  std::vector<std::vector<float>> tensors;
+  std::vector<std::vector<float>> residuals;
+  bool finite = true;  ///< set by the oracle: false when this rank has seen a non-finite flag
+};
+
+struct OracleOptions {
+  bool average = false;  ///< divide the sum by the number of ranks
+};
+
+/// Runs all ranks of a schedule in one thread: the definition of the right answer, bit for bit. Tensors become results,
+/// residuals what encoding lost. Pass the codec of make_reference_codec.
+void run_oracle(const Schedule& schedule, const Layout& layout, const compress::Codec& codec,
+                const OracleOptions& options, std::span<RankData> ranks);
+
+}  // namespace gradwire::collectives

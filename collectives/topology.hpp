@@ -1,0 +1,55 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace gradwire::collectives {
+
+/// A spanning tree over all ranks with a round for each edge. Towards the owner it is how contributions come in, away
+/// from it how the result goes out.
+struct Tree {
+  int owner = 0;
+  /// parent[r] is the next rank on the way to the owner; -1 at the owner, and at ranks that take no part
+  /// (one-shot's layers).
+  std::vector<int> parent;
+  /// round[r] is when the edge between r and parent[r] is used; a rank's send may depend only on receives of earlier rounds.
+  std::vector<int> round;
+};
+
+/// What happens to one chunk in one layer.
+struct ChunkTrees {
+  int layer = 0;
+  Tree in;
+  Tree out;
+};
+
+/// Trees for every (chunk, layer). Chunks are numbered 0..chunk_count-1; an algorithm that reduce-scatters has
+/// p chunks, chunk k owned by rank k.
+struct Topology {
+  int ranks = 1;
+  int chunk_count = 1;
+  int layers = 1;
+  std::vector<std::vector<ChunkTrees>> chunks;  ///< [chunk][layer]
+};
+
+enum class Algorithm { ring, two_shot, tree, halving_doubling, one_shot };
+
+std::string_view to_string(Algorithm algorithm) noexcept;  ///< "ring", "two-shot", "tree", "halving-doubling", "one-shot"
+/// Throws Error(invalid_argument) listing the names. "auto" is not an algorithm: see choose_algorithm.
+Algorithm parse_algorithm(std::string_view name);
+std::span<const Algorithm> all_algorithms() noexcept;
+
+// One pure function per file.
+Topology ring_topology(int ranks);
+Topology two_shot_topology(int ranks);
+Topology tree_topology(int ranks);
+Topology halving_doubling_topology(int ranks);
+Topology one_shot_topology(int ranks);
+/// A binomial tree from or to `root`: what broadcast and barrier use whatever the algorithm.
+Topology binomial_topology(int ranks, int root);
+
+Topology make_topology(Algorithm algorithm, int ranks);
+
+}  // namespace gradwire::collectives

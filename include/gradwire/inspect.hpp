@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "gradwire/export.hpp"
+
+/// What schedules and codecs do, as plain data: for tools, benchmarks and checks, not for the hot path.
+namespace gradwire::inspect {
+
+/// One step of a rank, as `gradwire plan` prints it.
+struct Step {
+  std::string verb;   ///< "encode", "send", "recv", "add", "assign", "finish"
+  std::string stage;  ///< "partial", "result"
+  int chunk_begin = 0;
+  int chunk_end = 0;
+  int peer = -1;
+  int slot = 0;
+  int layer = 0;
+  int round = 0;
+};
+
+struct RankSchedule {
+  std::vector<Step> steps;
+  std::uint64_t sent_bytes = 0;  ///< payload bytes for the asked tensor
+  int sends = 0;
+};
+
+struct Description {
+  std::string algorithm;  ///< "auto" resolved
+  std::string codec;      ///< canonical
+  int chunk_count = 0;
+  int layers = 0;
+  int rounds = 0;
+  std::vector<RankSchedule> ranks;
+};
+
+/// The schedule of `collective` ("allreduce", "reduce-scatter", "allgather", "broadcast", "barrier") of one float32 tensor of `count` elements.
+/// Throws Error(invalid_argument, unsupported).
+GRADWIRE_EXPORT Description describe(const std::string& collective, const std::string& algorithm,
+                                     const std::string& codec, int ranks, std::size_t count);
+
+/// The right answer: what an allreduce of one float32 tensor gives on every rank, bit for bit, computed in this thread with
+/// scalar codecs. inputs[r] is rank r's tensor; residuals[r] (empty: none) is replaced by its new residual.
+GRADWIRE_EXPORT std::vector<float> oracle_allreduce(const std::string& algorithm, const std::string& codec, bool average,
+                                                    const std::vector<std::vector<float>>& inputs,
+                                                    std::vector<std::vector<float>>& residuals);
+
+/// Names for --help and messages.
+GRADWIRE_EXPORT std::vector<std::string> algorithms();
+GRADWIRE_EXPORT std::string describe_codecs();
+GRADWIRE_EXPORT std::vector<std::string> transports();
+/// Version, instruction set in use, optional parts built in or left out: what `gradwire info` prints.
+GRADWIRE_EXPORT std::vector<std::pair<std::string, std::string>> build_information();
+
+}  // namespace gradwire::inspect

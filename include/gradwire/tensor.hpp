@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "gradwire/export.hpp"
+
+namespace gradwire {
+
+/// Element types of a tensor. The arithmetic between them is always float32.
+enum class DType : std::uint8_t { float32 = 0, bfloat16 = 1, float16 = 2 };
+
+/// Bytes per element: 4, 2, 2.
+GRADWIRE_EXPORT std::size_t size_of(DType dtype) noexcept;
+/// "float32", "bfloat16", "float16".
+GRADWIRE_EXPORT std::string_view to_string(DType dtype) noexcept;
+
+/// A run of elements that the caller owns and lends to an operation until its Work completes.
+struct Tensor {
+  void* data = nullptr;
+  std::size_t count = 0;  ///< elements
+  DType dtype = DType::float32;
+
+  Tensor() = default;
+  Tensor(void* elements, std::size_t element_count, DType type) noexcept
+      : data(elements), count(element_count), dtype(type) {}
+  Tensor(std::span<float> values) noexcept  // NOLINT(google-explicit-constructor): a view of a view
+      : data(values.data()), count(values.size()) {}
+
+  [[nodiscard]] std::size_t bytes() const noexcept { return count * size_of(dtype); }
+};
+
+}  // namespace gradwire
