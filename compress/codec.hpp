@@ -19,8 +19,8 @@ enum class CodecId : std::uint8_t { none = 0, fp16 = 1, bf16 = 2, onebit = 3 };
 struct Encode {
   const float* value = nullptr;
   const float* residual = nullptr;  ///< null: zeros
-  /// Null: the loss is dropped (no error feedback). Equal to `residual`: in place. Otherwise a shadow, which does not
-  /// overlap anything and is written with non-temporal stores where that pays.
+  /// Null: the loss is dropped (no error feedback). Equal to `residual`: in place. Otherwise a shadow, which
+  /// does not overlap anything and is written with non-temporal stores where that pays.
   float* residual_out = nullptr;
   std::size_t count = 0;  ///< elements; the first one sits at a multiple of block() in its tensor
   float scale = 1.0F;     ///< 1/p when averaging, else 1
@@ -28,12 +28,12 @@ struct Encode {
 
 struct Encoded {
   std::size_t bytes = 0;  ///< written to the payload
-  bool finite = true;     ///< false: a block held a NaN or infinity; it decodes to NaN and its residual is kept
+  bool finite = true;  ///< false: a block held a NaN or infinity; it decodes to NaN and its residual is kept
 };
 
-/// Turns float32 elements into payload bytes and back. Immutable and shared between threads: the only state is the
-/// residual that the caller passes. The payload and every decoded value are the same to the bit on every
-/// instruction set; the scalar version is the definition.
+/// Turns float32 elements into payload bytes and back. Immutable and shared between threads: the only state
+/// is the residual that the caller passes. The payload and every decoded value are the same to the bit on
+/// every instruction set; the scalar version is the definition.
 class Codec {
  public:
   virtual ~Codec() = default;
@@ -59,8 +59,8 @@ class Codec {
   virtual Encoded encode(const Encode& in, std::byte* payload) const = 0;
 
   /// True when the bytes could have come from encode() of `count` elements: right size, unused bits zero.
-  /// The decoders below may only be called with payloads that pass; everything else they accept without reading
-  /// outside the span.
+  /// The decoders below may only be called with payloads that pass; everything else they accept without
+  /// reading outside the span.
   [[nodiscard]] virtual bool valid(std::span<const std::byte> payload, std::size_t count) const noexcept = 0;
 
   /// out[i] = decoded[i]
@@ -76,7 +76,8 @@ class Codec {
                                   std::byte* out) const = 0;
 };
 
-/// Parses "name" or "name:option=value,option=value". Throws Error(invalid_argument) with the list of what is allowed.
+/// Parses "name" or "name:option=value,option=value". Throws Error(invalid_argument) with the list of what is
+/// allowed.
 GRADWIRE_EXPORT std::shared_ptr<const Codec> make_codec(std::string_view spec);
 
 /// The scalar reference of the same codec: the definition that every other version is compared with.

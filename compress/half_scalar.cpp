@@ -1,0 +1,69 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "compress/float_bits.hpp"
+#include "compress/half_kernels.hpp"
+
+namespace gradwire::compress {
+namespace {
+
+template <class Format>
+float load(const std::byte* payload, std::size_t i) noexcept {
+  std::uint16_t half = 0;
+  std::memcpy(&half, payload + 2 * i, sizeof half);
+  return Format::widen(half);
+}
+
+void store(std::byte* payload, std::size_t i, std::uint16_t half) noexcept {
+  std::memcpy(payload + 2 * i, &half, sizeof half);
+}
+
+template <class Format>
+bool encode(const Encode& in, const Addend& addend, std::byte* payload) {
+  const float inverse = 1.0F / in.scale;
+  bool finite = true;
+  for (std::size_t i = 0; i < in.count; ++i) {
+    const float residual = in.residual == nullptr ? 0.0F : in.residual[i];
+    float v = in.value[i];
+    if (addend.payload != nullptr) v += load<Format>(addend.payload, i) * addend.factor;
+    v += residual;
+    float lost = residual;
+    if (std::isfinite(v)) {
+      const std::uint16_t half = Format::round(std::clamp(v * in.scale, -Format::kLargest, Format::kLargest));
+      store(payload, i, half);
+      lost = v - clamp_to_finite(Format::widen(half) * inverse);
+    } else {
+      store(payload, i, Format::round(v));
+      finite = false;
+    }
+    if (in.residual_out != nullptr) in.residual_out[i] = lost;
+  }
+  return finite;
+}
+
+template <class Format>
+void decode_assign(const std::byte* payload, float* out, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) out[i] = load<Format>(payload, i);
+}
+
+template <class Format>
+void decode_add(const std::byte* payload, float* sum, std::size_t count, float factor) {
+  for (std::size_t i = 0; i < count; ++i) sum[i] += load<Format>(payload, i) * factor;
+}
+
+template <class Format>
+void narrow(const float* in, std::byte* out, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) store(out, i, Format::round(in[i]));
+}
+
+template <class Format>
+constexpr HalfKernels kKernels{encode<Format>, decode_assign<Format>, decode_add<Format>, narrow<Format>};
+
+}  // namespace
+
+const HalfKernels& half_scalar_kernels(HalfFormat format) noexcept {
+  return format == HalfFormat::fp16 ? kKernels<Float16> : kKernels<BFloat16>;
+}
+
+}  // namespace gradwire::compress
