@@ -31,7 +31,7 @@ struct Header {
   std::uint16_t flags = 0;
   std::uint16_t layer = 0;
   std::uint32_t communicator = 0;
-  std::uint32_t operation = 0;  ///< sequence number in the communicator, wrapping
+  std::uint32_t operation = 0;   ///< sequence number in the communicator, wrapping
   std::uint64_t order_hash = 0;  ///< over all operations submitted so far
   std::uint32_t chunk = 0;
   std::uint32_t segment = 0;
@@ -48,8 +48,8 @@ using HeaderBytes = std::array<std::byte, kHeaderBytes>;
 /// Little-endian, with the header's own CRC32C in its last four bytes.
 void write_header(const Header& header, std::span<std::byte, kHeaderBytes> out) noexcept;
 
-/// Throws Error(corrupt_frame) for a bad magic, CRC, kind, flag or length, Error(version_mismatch) for another version.
-/// `peer` is named in the error.
+/// Throws Error(corrupt_frame) for a bad magic, CRC, kind, flag or length, Error(version_mismatch) for
+/// another version. `peer` is named in the error.
 [[nodiscard]] Header read_header(std::span<const std::byte, kHeaderBytes> bytes, int peer);
 
 }  // namespace gradwire::wire
