@@ -1,7 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "collectives/topology.hpp"
@@ -10,6 +11,8 @@ namespace gradwire::collectives {
 
 enum class Collective { allreduce, reduce_scatter, allgather, broadcast, barrier };
 std::string_view to_string(Collective collective) noexcept;  ///< "allreduce", "reduce-scatter", ...
+/// Throws Error(invalid_argument) listing the names.
+Collective parse_collective(std::string_view name);
 
 enum class Verb : std::uint8_t {
   encode,  ///< encode the running sum plus my residual into the slot; the residual becomes what that lost
@@ -20,7 +23,8 @@ enum class Verb : std::uint8_t {
   finish,  ///< running sum plus residual is the result; the residual becomes zero
 };
 
-/// Whether a frame is a partial sum on its way in or a result on its way out. Averaging divides when a result is encoded.
+/// Whether a frame is a partial sum on its way in or a result on its way out. Averaging divides when a result
+/// is encoded.
 enum class Stage : std::uint8_t { partial, result };
 
 struct Step {
@@ -28,36 +32,66 @@ struct Step {
   Stage stage = Stage::partial;
   int chunk_begin = 0;  ///< a run of chunks [begin, end)
   int chunk_end = 0;
-  int peer = -1;        ///< send, recv
-  int slot = 0;         ///< numbers frames held at once by this rank for one chunk
+  int peer = -1;  ///< send, recv
+  int slot = 0;   ///< numbers frames held at once by this rank for one chunk
   int layer = 0;
   int round = 0;
 
   friend bool operator==(const Step&, const Step&) = default;
 };
 
-/// What each rank does, in list order: steps on one (chunk, segment) run in that order, all others may overlap, the
-/// list order being their priority. No sizes, no codecs, no I/O.
+// Slots, where there are no layers. With layers a frame's slot is its layer.
+inline constexpr int kPartialSlot = 0;  ///< this rank's partial sum on its way to its parent
+inline constexpr int kResultSlot = 1;   ///< the result: encoded here by the owner, received by everybody else
+inline constexpr int kIncomingSlot = 2;  ///< a child's partial sum, used up by the step after its recv
+
+/// What each rank does, in list order: steps on one (chunk, segment) run in that order, all others may
+/// overlap, the list order being their priority. No sizes, no codecs, no I/O.
+///
+/// What interpreters may rely on:
+/// - Transfers stand in every list in the order of one global key (round, parity of the source, source,
+/// destination), and a
+///   send of round t depends on receives of earlier rounds only. So the frames between two ranks have the
+///   same order in both lists.
+/// - A run of several chunks is one with consecutive numbers that one transfer carries; encode and add steps
+/// follow its cut.
+/// - The steps of one chunk on one rank, without layers:
+///     allreduce, not the owner: [recv add]* encode(partial) send, recv(result) assign send*
+///     allreduce, the owner:     [recv add]+ encode(result) send+ assign of its own frame
+///     reduce-scatter:           the same up to the first send; the owner ends with finish
+///     allgather, broadcast:     encode(result) send+ assign on the owner, recv assign send* elsewhere
+///   Each add or assign of a received frame directly follows its recv. Nothing is added after the rank's only
+///   encode.
+/// - With layers: encode(result) send* recv* in key order, and at the end of the list assign of layer 0, add
+/// of layers 1..p-1, the rank's
+///   own among them, from its slot.
+/// - One rank alone: a single finish.
 struct Schedule {
   Collective collective = Collective::allreduce;
   int ranks = 1;
   int chunk_count = 1;
   int layers = 1;
-  std::vector<int> owner;                 ///< [chunk]; for one-shot 0
-  std::vector<std::vector<Step>> steps;   ///< [rank]
+  std::vector<int> owner;                ///< [chunk]; for one-shot 0
+  std::vector<std::vector<Step>> steps;  ///< [rank]
 };
 
-/// Lowers trees to steps. Transfers are ordered by (round, parity of the source, source, destination), which is free of deadlock
-/// even with blocking sends.
+/// Lowers trees to steps. Transfers are ordered by (round, parity of the source, source, destination), which
+/// is free of deadlock even with blocking sends.
 Schedule lower(const Topology& topology, Collective collective);
 
+/// The largest number of transfers that make_schedule lists (a ring of 1024 ranks has about 2^21).
+inline constexpr std::size_t kMaxTransfers = std::size_t{1} << 21U;
+
 /// The schedule of `collective` by `algorithm`. broadcast and barrier use a binomial tree from `root`
-/// (barrier: in and out of rank 0) whatever the algorithm. reduce_scatter and allgather need an algorithm with one chunk per rank (ring,
-/// two-shot, halving-doubling): others throw Error(unsupported). ranks >= 1, else Error(invalid_argument).
+/// (barrier: in and out of rank 0) whatever the algorithm. reduce_scatter and allgather need an algorithm
+/// with one chunk per rank (ring, two-shot, halving-doubling): others throw Error(unsupported), and so do
+/// more than kMaxTransfers. ranks >= 1 and a root among them, else Error(invalid_argument).
 Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, int root = 0);
 
-/// The default: one-shot for tiny messages, two-shot for lossy codecs up to 32 ranks, ring for the rest.
-/// A pure function, so that all ranks agree. `payload_bytes` is the whole tensor's, encoded.
+/// The default, a pure function so that all ranks agree. `payload_bytes` is the whole tensor's, encoded.
+/// allreduce: one-shot while (p-1) * payload_bytes <= 8 KiB, two-shot for lossy codecs up to 32 ranks, ring
+/// for the rest. reduce-scatter, allgather: two-shot for lossy codecs and for payloads up to 64 KiB, up to 32
+/// ranks, ring for the rest. broadcast, barrier: a tree, which is always the binomial one.
 Algorithm choose_algorithm(Collective collective, std::size_t payload_bytes, bool lossy, int ranks) noexcept;
 
 }  // namespace gradwire::collectives

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <string>
 #include <string_view>
@@ -7,16 +8,20 @@
 
 namespace gradwire::collectives {
 
-/// A spanning tree over all ranks with a round for each edge. Towards the owner it is how contributions come in, away
-/// from it how the result goes out.
+/// A spanning tree over all ranks with a round for each edge. Towards the owner it is how contributions come
+/// in, away from it how the result goes out.
 struct Tree {
   int owner = 0;
   /// parent[r] is the next rank on the way to the owner; -1 at the owner, and at ranks that take no part
   /// (one-shot's layers).
   std::vector<int> parent;
-  /// round[r] is when the edge between r and parent[r] is used; a rank's send may depend only on receives of earlier rounds.
+  /// round[r] is when the edge between r and parent[r] is used; a rank's send may depend only on receives of
+  /// earlier rounds.
   std::vector<int> round;
 };
+
+/// Every other rank directly below `owner`; the rounds are -1, for the caller to fill in.
+Tree make_star(int ranks, int owner);
 
 /// What happens to one chunk in one layer.
 struct ChunkTrees {
@@ -25,8 +30,9 @@ struct ChunkTrees {
   Tree out;
 };
 
-/// Trees for every (chunk, layer). Chunks are numbered 0..chunk_count-1; an algorithm that reduce-scatters has
-/// p chunks, chunk k owned by rank k.
+/// Trees for every (chunk, layer). Chunks are numbered 0..chunk_count-1; an algorithm that reduce-scatters
+/// has p chunks, chunk k owned by rank k. Rounds are those of an allreduce: a chunk's out-tree comes after
+/// its in-tree.
 struct Topology {
   int ranks = 1;
   int chunk_count = 1;
@@ -36,7 +42,8 @@ struct Topology {
 
 enum class Algorithm { ring, two_shot, tree, halving_doubling, one_shot };
 
-std::string_view to_string(Algorithm algorithm) noexcept;  ///< "ring", "two-shot", "tree", "halving-doubling", "one-shot"
+std::string_view to_string(
+    Algorithm algorithm) noexcept;  ///< "ring", "two-shot", "tree", "halving-doubling", "one-shot"
 /// Throws Error(invalid_argument) listing the names. "auto" is not an algorithm: see choose_algorithm.
 Algorithm parse_algorithm(std::string_view name);
 std::span<const Algorithm> all_algorithms() noexcept;

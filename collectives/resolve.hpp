@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+#include "collectives/layout.hpp"
+#include "collectives/schedule.hpp"
+#include "compress/codec.hpp"
+
+namespace gradwire::collectives {
+
+/// What a request comes down to, the same on all ranks.
+struct Resolved {
+  Algorithm algorithm = Algorithm::ring;  ///< what was asked for, "auto" resolved
+  Schedule schedule;
+  Layout layout;
+};
+
+/// "ring", ...; "binomial" for the collectives that know one algorithm only.
+std::string_view algorithm_name(const Resolved& resolved) noexcept;
+
+/// Resolves `algorithm` ("auto" allowed) for tensors of `counts` elements that share a codec, makes the
+/// schedule, and lays it out. A barrier carries one element, whatever the counts. Throws Error:
+/// invalid_argument for an unknown algorithm, rank count or root, unsupported for what make_schedule refuses
+/// and for a codec whose block does not fit into a frame.
+Resolved resolve(Collective collective, std::string_view algorithm, const compress::Codec& codec,
+                 std::span<const std::size_t> counts, int ranks, int root = 0);
+
+}  // namespace gradwire::collectives

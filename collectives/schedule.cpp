@@ -1,0 +1,96 @@
+#include "collectives/schedule.hpp"
+
+#include <array>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "gradwire/error.hpp"
+
+namespace gradwire::collectives {
+namespace {
+
+constexpr std::array kCollectives{Collective::allreduce, Collective::reduce_scatter, Collective::allgather,
+                                  Collective::broadcast, Collective::barrier};
+
+constexpr std::size_t kOneShotBytes = 8 * 1024;  ///< that a rank sends in all
+constexpr std::size_t kTwoShotScatterBytes =
+    64 * 1024;                     ///< payload up to which a plain reduce-scatter saves hops
+constexpr int kTwoShotRanks = 32;  ///< beyond, p-1 messages a rank and shot cost more than hops
+
+bool rooted(Collective collective) {
+  return collective == Collective::broadcast || collective == Collective::barrier;
+}
+
+bool chunk_per_rank(Algorithm algorithm) {
+  return algorithm != Algorithm::tree && algorithm != Algorithm::one_shot;
+}
+
+std::size_t transfers(Collective collective, Algorithm algorithm, int ranks) {
+  const auto p = static_cast<std::size_t>(ranks);
+  const bool quadratic = !rooted(collective) && algorithm != Algorithm::tree;
+  return 2 * (p - 1) * (quadratic ? p : 1);
+}
+
+}  // namespace
+
+std::string_view to_string(Collective collective) noexcept {
+  switch (collective) {
+    case Collective::allreduce: return "allreduce";
+    case Collective::reduce_scatter: return "reduce-scatter";
+    case Collective::allgather: return "allgather";
+    case Collective::broadcast: return "broadcast";
+    case Collective::barrier: return "barrier";
+  }
+  return "unknown";
+}
+
+Collective parse_collective(std::string_view name) {
+  std::string names;
+  for (const Collective collective : kCollectives) {
+    if (to_string(collective) == name) return collective;
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", to_string(collective));
+  }
+  throw Error(ErrorCode::invalid_argument, fmt::format("there is no collective '{}'", name),
+              fmt::format("use one of {}", names));
+}
+
+Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, int root) {
+  if (ranks < 1) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("a schedule for {} ranks was asked for", ranks),
+                "use at least one rank");
+  }
+  if (transfers(collective, algorithm, ranks) > kMaxTransfers) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{} of {} ranks by {} has more steps than this library lists",
+                            to_string(collective), ranks, to_string(algorithm)),
+                "use fewer ranks, or the tree algorithm");
+  }
+  if (rooted(collective)) {
+    if (root < 0 || root >= ranks) {
+      throw Error(ErrorCode::invalid_argument, fmt::format("root {} is not one of {} ranks", root, ranks),
+                  fmt::format("use a root between 0 and {}", ranks - 1));
+    }
+    return lower(binomial_topology(ranks, collective == Collective::barrier ? 0 : root), collective);
+  }
+  if (collective != Collective::allreduce && !chunk_per_rank(algorithm)) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{} by {}, which has no chunk for each rank", to_string(collective),
+                            to_string(algorithm)),
+                "use ring, two-shot, halving-doubling or auto");
+  }
+  return lower(make_topology(algorithm, ranks), collective);
+}
+
+Algorithm choose_algorithm(Collective collective, std::size_t payload_bytes, bool lossy, int ranks) noexcept {
+  if (rooted(collective)) return Algorithm::tree;
+  if (ranks <= 1) return Algorithm::ring;
+  if (collective == Collective::allreduce) {
+    if (payload_bytes <= kOneShotBytes / static_cast<std::size_t>(ranks - 1)) return Algorithm::one_shot;
+    return lossy && ranks <= kTwoShotRanks ? Algorithm::two_shot : Algorithm::ring;
+  }
+  const bool two_shot = lossy || payload_bytes <= kTwoShotScatterBytes;
+  return two_shot && ranks <= kTwoShotRanks ? Algorithm::two_shot : Algorithm::ring;
+}
+
+}  // namespace gradwire::collectives
