@@ -15,9 +15,17 @@ add_library(gradwire::gradwire ALIAS gradwire)
 gradwire_compile_settings(gradwire)
 set_target_properties(gradwire PROPERTIES
   LINKER_LANGUAGE CXX VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
+# A shared library carries what it needs; who links the static one needs the packages too, and gradwireConfig finds them.
 foreach(package IN LISTS packages)
-  target_link_libraries(gradwire PRIVATE $<BUILD_INTERFACE:${package}>)
+  if(BUILD_SHARED_LIBS)
+    target_link_libraries(gradwire PRIVATE $<BUILD_INTERFACE:${package}>)
+  else()
+    target_link_libraries(gradwire PRIVATE ${package})
+  endif()
 endforeach()
+if(NOT BUILD_SHARED_LIBS)
+  target_compile_definitions(gradwire INTERFACE GRADWIRE_STATIC)
+endif()
 target_include_directories(gradwire PUBLIC
   "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>" "$<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/include>"
   "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
