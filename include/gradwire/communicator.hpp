@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -19,12 +20,15 @@ namespace gradwire {
 
 namespace runtime {
 class Engine;
-class BoundPlan;
+struct Operation;
 }  // namespace runtime
+namespace collectives {
+enum class Collective;
+}
 
 enum class OnNonFinite {
-  error,      ///< a NaN or infinity in a lossy operation ends it with non_finite on every rank; residuals stay as they were
-  propagate,  ///< the result is NaN everywhere instead, and residuals stay as they were (what loss scaling needs)
+  error,      ///< a NaN or infinity in a lossy operation ends it with non_finite on every rank
+  propagate,  ///< the operation succeeds and its result is NaN everywhere (what loss scaling needs)
 };
 
 /// How to find the other ranks. Every field left alone is taken from the environment by from_environment().
@@ -32,14 +36,22 @@ struct CommunicatorOptions {
   int rank = 0;
   int world_size = 1;
   std::string job = "default";     ///< ranks of one job find each other; others are refused
+  std::uint32_t id = 0;            ///< tells the communicators of one job apart: the same on all its ranks
   std::shared_ptr<Store> store;    ///< handed in, or null: opened from `store_url`
   std::string store_url;           ///< see open_store(); may be empty only when world_size is 1
   std::string transport = "auto";  ///< "auto", "shm", "tcp", "inproc"
-  std::string interface;           ///< for tcp: a network interface ("eth0") or address; empty: the one that routes to the store
-  int connections_per_peer = 1;    ///< tcp
-  std::string link_rate;           ///< "100mbit": every rank becomes a host behind a link of that rate, each way; empty: off
-  std::chrono::milliseconds timeout{300'000};  ///< time without progress before an operation ends with timeout
-  bool progress_thread = false;    ///< operations advance without anybody waiting (a Reducer with overlap switches it on)
+  std::string interface;  ///< for tcp: a network interface ("eth0") or address; empty: the one that routes to
+                          ///< the store
+  int connections_per_peer = 1;  ///< tcp
+  std::string
+      link_rate;  ///< "100mbit": every rank becomes a host behind a link of that rate, each way; empty: off
+  std::chrono::milliseconds timeout{
+      300'000};                ///< time without progress before an operation ends with timeout
+  std::string host_id;         ///< ranks with equal ids share a host; empty: found out
+  std::string codec;           ///< when not empty, what operations use that ask for another codec than "none"
+  bool check_payload = false;  ///< checksums over shared memory too (tcp always has them)
+  bool progress_thread =
+      false;  ///< operations advance without anybody waiting (a Reducer with overlap switches it on)
 };
 
 /// What one operation does with its tensors.
@@ -48,15 +60,17 @@ struct OperationOptions {
   std::string algorithm = "auto";  ///< "ring", "two-shot", "tree", "halving-doubling", "one-shot"
   bool average = false;            ///< divide the sum by the world size
   OnNonFinite on_non_finite = OnNonFinite::error;
-  int root = 0;                    ///< broadcast
-  std::uint32_t tag = 0;           ///< any number; ranks whose tags differ for an operation get order_mismatch
+  int root = 0;           ///< broadcast
+  std::uint32_t tag = 0;  ///< any number; ranks whose tags differ for an operation get order_mismatch
 };
 
 /// A tensor of an operation, with its residual.
 struct OperationTensor {
   Tensor tensor;
-  /// Error feedback, `tensor.count` float32 or empty (no feedback), in units of the sum over ranks. Read, and replaced by the new
-  /// residual: in place, or into `next_residual` when that is not empty (then `residual` survives a failure).
+  /// Error feedback, `tensor.count` float32 or empty (no feedback), in units of the sum over ranks. Read, and
+  /// replaced by the new residual: in place, or into `next_residual` when that is not empty. Then `residual`
+  /// survives a failure, and after a NaN or infinity `next_residual` equals it; in place, only the blocks
+  /// that held the NaN keep their residual.
   std::span<float> residual;
   std::span<float> next_residual;
   /// Overrides OperationOptions::codec for this tensor; "none" sends a small tensor raw.
@@ -64,7 +78,8 @@ struct OperationTensor {
 };
 
 /// An operation bound to its buffers, made once and run many times. Running it allocates nothing.
-/// Its buffers stay lent from run() or start() until the Work completes. Thread-safe like its communicator; one run at a time.
+/// Its buffers stay lent from run() or start() until the Work completes. Thread-safe like its communicator;
+/// one run at a time.
 class GRADWIRE_EXPORT Plan {
  public:
   Plan() = default;
@@ -76,31 +91,37 @@ class GRADWIRE_EXPORT Plan {
 
   /// Bytes of frames (headers included) that one run sends from this rank.
   [[nodiscard]] std::uint64_t wire_bytes() const;
+  /// The same by codec.
+  [[nodiscard]] std::map<std::string, std::uint64_t> wire_bytes_by_codec() const;
   /// The algorithm in use, "auto" resolved; that of the largest part when tensors use different codecs.
   [[nodiscard]] std::string algorithm() const;
   /// reduce_scatter, allgather: [begin, end) of this rank's part in tensor `index`.
   [[nodiscard]] std::pair<std::size_t, std::size_t> owned(std::size_t index) const;
   /// After a completed run: whether any rank saw a NaN or infinity (only lossy codecs look).
   [[nodiscard]] bool non_finite() const;
+  /// Exchanges the roles of residual and next_residual of every tensor: what a step that ended well does. Not
+  /// while it runs.
+  void swap_residuals();
 
  private:
   friend class Communicator;
-  Plan(std::shared_ptr<runtime::Engine> engine, std::shared_ptr<runtime::BoundPlan> bound) noexcept;
+  Plan(std::shared_ptr<runtime::Engine> engine, std::shared_ptr<runtime::Operation> operation) noexcept;
   std::shared_ptr<runtime::Engine> engine_;
-  std::shared_ptr<runtime::BoundPlan> bound_;
+  std::shared_ptr<runtime::Operation> operation_;
 };
 
 /// Counters since the communicator was made.
 struct Traffic {
-  std::uint64_t wire_bytes_sent = 0;   ///< headers and payloads
-  std::uint64_t operations = 0;        ///< completed
-  double exposed_seconds = 0;          ///< time callers spent inside wait()
+  std::uint64_t wire_bytes_sent = 0;  ///< headers and payloads
+  std::uint64_t operations = 0;       ///< completed
+  double exposed_seconds = 0;         ///< time callers spent inside wait()
 };
 
 /// One rank's membership in a group of ranks. Several may exist in one process.
-/// Any thread may submit, one at a time; wait from any thread makes progress. After an Error other than invalid_argument, unsupported or
-/// non_finite the communicator is unusable and every operation throws the same error until it is rebuilt.
-/// Copies refer to the same communicator; the last one to go says goodbye to the peers.
+/// Any thread may submit, one at a time; wait from any thread makes progress. After an Error other than
+/// invalid_argument, unsupported or non_finite the communicator is unusable and every operation throws the
+/// same error until it is rebuilt. Copies refer to the same communicator; the last one to go says goodbye to
+/// the peers.
 class GRADWIRE_EXPORT Communicator {
  public:
   /// A communicator of one rank.
@@ -116,11 +137,13 @@ class GRADWIRE_EXPORT Communicator {
   [[nodiscard]] int rank() const noexcept;
   [[nodiscard]] int world_size() const noexcept;
 
-  /// Sums (or averages) `tensor` over all ranks, in place, the same bits on every rank. `residual` as in OperationTensor.
+  /// Sums (or averages) `tensor` over all ranks, in place, the same bits on every rank. `residual` as in
+  /// OperationTensor.
   void allreduce(Tensor tensor, const OperationOptions& options = {}, std::span<float> residual = {});
   Work allreduce_async(Tensor tensor, const OperationOptions& options = {}, std::span<float> residual = {});
 
-  /// The sum over ranks; rank r's result is its owned range (see Plan::owned), the rest is unspecified. Returns that range.
+  /// The sum over ranks; rank r's result is its owned range (see Plan::owned), the rest is unspecified.
+  /// Returns that range.
   std::pair<std::size_t, std::size_t> reduce_scatter(Tensor tensor, const OperationOptions& options = {},
                                                      std::span<float> residual = {});
   /// Every rank's owned range reaches all ranks.
@@ -137,12 +160,20 @@ class GRADWIRE_EXPORT Communicator {
   Plan plan_broadcast(std::span<const OperationTensor> tensors, const OperationOptions& options = {});
 
   [[nodiscard]] Traffic traffic() const;
+  /// The codec that an operation asking for `codec` uses here: CommunicatorOptions::codec may replace it.
+  [[nodiscard]] std::string codec_in_use(const std::string& codec) const;
   /// "shm", "tcp", "inproc" for a peer.
   [[nodiscard]] std::string transport_to(int peer) const;
+  /// Gives the communicator up on all ranks: operations in flight end here and with peer_lost, naming this
+  /// rank, elsewhere. Buffers are no longer lent when it returns.
+  void abort() noexcept;
   /// Switches the background progress thread on.
   void start_progress_thread();
 
  private:
+  Plan make_plan(collectives::Collective collective, std::span<const OperationTensor> tensors,
+                 const OperationOptions& options);
+
   std::shared_ptr<runtime::Engine> engine_;
 };
 

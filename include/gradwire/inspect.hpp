@@ -37,14 +37,16 @@ struct Description {
   std::vector<RankSchedule> ranks;
 };
 
-/// The schedule of `collective` ("allreduce", "reduce-scatter", "allgather", "broadcast", "barrier") of one float32 tensor of `count` elements.
-/// Throws Error(invalid_argument, unsupported).
+/// The schedule of `collective` ("allreduce", "reduce-scatter", "allgather", "broadcast", "barrier") of one
+/// float32 tensor of `count` elements. Throws Error(invalid_argument, unsupported).
 GRADWIRE_EXPORT Description describe(const std::string& collective, const std::string& algorithm,
                                      const std::string& codec, int ranks, std::size_t count);
 
-/// The right answer: what an allreduce of one float32 tensor gives on every rank, bit for bit, computed in this thread with
-/// scalar codecs. inputs[r] is rank r's tensor; residuals[r] (empty: none) is replaced by its new residual.
-GRADWIRE_EXPORT std::vector<float> oracle_allreduce(const std::string& algorithm, const std::string& codec, bool average,
+/// The right answer: what an allreduce of one float32 tensor gives on every rank, bit for bit, computed in
+/// this thread with scalar codecs. inputs[r] is rank r's tensor; residuals[r] (empty: none) is replaced by
+/// its new residual.
+GRADWIRE_EXPORT std::vector<float> oracle_allreduce(const std::string& algorithm, const std::string& codec,
+                                                    bool average,
                                                     const std::vector<std::vector<float>>& inputs,
                                                     std::vector<std::vector<float>>& residuals);
 

@@ -23,11 +23,13 @@ struct ReducerOptions {
   std::string codec = "none";
   std::string algorithm = "auto";
   bool average = true;
-  std::size_t bucket_bytes = 25U << 20U;  ///< tensors reduced together; a larger tensor is a bucket of its own
-  std::size_t raw_below = 1024;           ///< tensors of fewer elements go uncompressed in the same bucket
-  bool error_feedback = true;             ///< false drops what encoding loses: for experiments only, training suffers
-  bool overlap = true;                    ///< a progress thread moves buckets while the caller computes
-  /// Keeps the residuals of the last finished step beside the next ones, so that a failed step leaves them whole.
+  std::size_t bucket_bytes =
+      25U << 20U;                ///< tensors reduced together; a larger tensor is a bucket of its own
+  std::size_t raw_below = 1024;  ///< tensors of fewer elements go uncompressed in the same bucket
+  bool error_feedback = true;    ///< false drops what encoding loses: for experiments only, training suffers
+  bool overlap = true;           ///< a progress thread moves buckets while the caller computes
+  /// Keeps the residuals of the last finished step beside the next ones, so that a failed step leaves them
+  /// whole.
   bool transactional = true;
   OnNonFinite on_non_finite = OnNonFinite::error;
 };
@@ -37,13 +39,14 @@ struct ReducerMetrics {
   std::uint64_t steps = 0;
   std::map<std::string, std::uint64_t> wire_bytes;  ///< by codec, sent from this rank
   double residual_over_gradient = 0;  ///< |residual| / |gradient|, this rank, last measured step
-  double result_over_mean = 0;        ///< |result| / |mean|: the norm of what came out over that of the uncompressed mean's bound, last measured step
+  double result_over_mean = 0;        ///< |result| / |mean|: the norm of what came out over that of the
+                                      ///< uncompressed mean's bound, last measured step
   double exposed_seconds = 0;         ///< time spent inside wait()
 };
 
 /// Averages a model's gradients over all ranks, step after step, with error feedback.
-/// Construct it with the same names, sizes and options on every rank: a difference is an order_mismatch on all of them.
-/// ready() and wait() are for one thread at a time.
+/// Construct it with the same names, sizes and options on every rank: a difference is an order_mismatch on
+/// all of them. ready() and wait() are for one thread at a time.
 class GRADWIRE_EXPORT Reducer {
  public:
   /// `tensors` in the order in which gradients are produced in the backward pass if that is known.
@@ -53,18 +56,21 @@ class GRADWIRE_EXPORT Reducer {
   Reducer(Reducer&&) noexcept;
   Reducer& operator=(Reducer&&) noexcept;
 
-  /// Gradient `index` is complete; its buffer is lent until wait() returns. A bucket leaves when all its tensors are ready and
-  /// all earlier buckets have left, so ranks may call ready() in any order.
+  /// Gradient `index` is complete; its buffer is lent until wait() returns. A bucket leaves when all its
+  /// tensors are ready and all earlier buckets have left, so ranks may call ready() in any order.
   void ready(int index);
   /// Marks whatever was not ready, and returns when every gradient is the mean (or sum) over ranks.
   void wait();
 
-  /// Changes the codec from the next step on (a warm start, say). Residuals are kept; they wait while the codec is "none".
+  /// Changes the codec from the next step on (a warm start, say). Residuals are kept; they wait while the
+  /// codec is "none".
   void set_codec(const std::string& codec);
 
-  /// Residuals and step count of this rank: loading it on the same rank of the same world resumes bit for bit.
+  /// Residuals and step count of this rank: loading it on the same rank of the same world resumes bit for
+  /// bit.
   [[nodiscard]] std::string save_state() const;
-  /// Collective. The residuals of all ranks summed into one state, the same on every rank; loading it works in any world size.
+  /// Collective. The residuals of all ranks summed into one state, the same on every rank; loading it works
+  /// in any world size.
   [[nodiscard]] std::string save_collapsed_state();
   /// Takes either kind. Throws Error(invalid_argument) for bytes that are not a state, or of other tensors.
   void load_state(const std::string& state);
@@ -75,7 +81,8 @@ class GRADWIRE_EXPORT Reducer {
   [[nodiscard]] std::span<const float> residual(const std::string& name) const;
   [[nodiscard]] std::uint64_t step() const noexcept;
 
-  /// Norms cost a pass over the gradients: they are measured on steps that follow a call of measure_next_step().
+  /// Norms cost a pass over the gradients: they are measured on steps that follow a call of
+  /// measure_next_step().
   void measure_next_step();
   [[nodiscard]] ReducerMetrics metrics() const;
   void reset_metrics();

@@ -28,8 +28,8 @@ class GRADWIRE_EXPORT Store {
 GRADWIRE_EXPORT std::shared_ptr<Store> make_memory_store();
 
 /// A store at `url`: "tcp://host:port" (rank 0 serves it from a background thread, the others connect),
-/// "file:///path" (a file that all ranks can lock), "unix://name" (one host, an abstract socket that rank 0 serves).
-/// Throws Error (invalid_argument, system, timeout).
+/// "file:///path" (a file that all ranks can lock), "unix://name" (one host, an abstract socket that rank 0
+/// serves). Throws Error (invalid_argument, system, timeout).
 GRADWIRE_EXPORT std::shared_ptr<Store> open_store(const std::string& url, int rank,
                                                   std::chrono::milliseconds timeout);
 

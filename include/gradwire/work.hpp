@@ -22,8 +22,8 @@ class GRADWIRE_EXPORT Work {
   [[nodiscard]] bool done() const noexcept;
 
   /// Makes progress until the operation has ended; throws the Error it ended with. Without an argument the
-  /// communicator's timeout (time without progress) applies; with one, at most `patience` of time passes, then
-  /// false is returned and the operation goes on.
+  /// communicator's timeout (time without progress) applies; with one, at most `patience` of time passes,
+  /// then false is returned and the operation goes on.
   void wait();
   bool wait_for(std::chrono::nanoseconds patience);
 

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "collectives/layout.hpp"
+#include "collectives/program.hpp"
+#include "collectives/schedule.hpp"
+#include "compress/codec.hpp"
+#include "gradwire/tensor.hpp"
+#include "transport/transport.hpp"
+
+namespace gradwire::collectives {
+
+/// A tensor as the executor sees it. For float32 `work` is the tensor itself, otherwise float32 scratch.
+struct Buffer {
+  Tensor tensor;
+  float* work = nullptr;
+  const float* residual = nullptr;  ///< null: no feedback
+  float* next_residual = nullptr;   ///< equal to `residual`: in place
+};
+
+/// The link to a peer, and how many frames this communicator has ever posted on it.
+struct Channel {
+  transport::Link* link = nullptr;
+  std::uint64_t posted = 0;
+  std::uint64_t seen = 0;  ///< one more than the last operation of which a frame came from there; 0: none yet
+};
+
+/// Runs one rank's program over links, any number of segments in flight, without blocking and without
+/// allocating. The frames between two ranks travel in list order on both sides, so the head of a link's queue
+/// is always the next frame to consume: it is decoded in place. Cells encode when the link they feed has
+/// room, not before. Why this cannot deadlock: take the first transfer not yet made, in the schedule's order
+/// (which is free of deadlock even with blocking sends). All before it in both ranks' lists is done, so its
+/// frame is encoded, heads its queue, and its consumer is at it.
+///
+/// Several executions share the channels: an execution may post to, or take from, a peer only after all
+/// earlier ones have posted or taken everything. The caller (runtime::Engine) sees to that.
+class HostExecutor {
+ public:
+  HostExecutor(bool average, Program program, Layout layout, std::shared_ptr<const compress::Codec> codec);
+
+  /// Begins a run. `prototype` gives communicator, operation, order hash, sender; `chunk_base` numbers the
+  /// chunks of several executions of one operation apart. `buffers` stay valid until finished(), one per
+  /// tensor of the layout.
+  void start(std::span<const Buffer> buffers, const wire::Header& prototype, std::uint32_t chunk_base);
+
+  /// Consumes what has arrived from a peer; true when anything was. Throws Error(order_mismatch,
+  /// corrupt_frame, ...).
+  bool pump_receives(int peer, Channel& channel);
+  /// Posts what is ready for a peer and the link has room for; true when anything was.
+  bool pump_sends(int peer, Channel& channel);
+
+  [[nodiscard]] bool receives_done(int peer) const noexcept;
+  [[nodiscard]] bool sends_posted(int peer) const noexcept;
+  /// Every cell has its result and no frame is lent to a link any more.
+  [[nodiscard]] bool finished() const noexcept { return cells_left_ == 0 && sends_left_ == 0; }
+  /// A NaN or infinity was encoded here, or a frame that carries one came by.
+  [[nodiscard]] bool non_finite() const noexcept { return non_finite_; }
+
+  [[nodiscard]] const Program& program() const noexcept { return program_; }
+  [[nodiscard]] const Layout& layout() const noexcept { return layout_; }
+  [[nodiscard]] const compress::Codec& codec() const noexcept { return *codec_; }
+
+ private:
+  struct CellState {
+    std::uint32_t next = 0;         ///< instruction within the cell
+    std::uint32_t outstanding = 0;  ///< sends passed whose frames are not yet free again
+    std::uint32_t frame_bytes = 0;
+    bool non_finite = false;
+    bool loaded = false;  ///< 16-bit elements have been widened
+  };
+  struct PeerState {
+    std::size_t received = 0;
+    std::size_t posted = 0;
+    std::size_t reaped = 0;
+    std::uint64_t base = 0;  ///< channel.posted when this run's first frame was posted
+  };
+
+  [[nodiscard]] const Instruction& instruction(const Cell& cell, std::uint32_t index) const {
+    return program_.instructions[cell.instruction_begin + index];
+  }
+  [[nodiscard]] std::byte* frame_of(const Cell& cell);
+  [[nodiscard]] std::span<const Piece> pieces_of(const Cell& cell) const;
+  [[nodiscard]] float encode_scale(Stage stage) const noexcept;
+
+  void advance(std::uint32_t index);
+  void complete(const Cell& cell);
+  void load(const Cell& cell, CellState& state);
+  void encode(const Cell& cell, CellState& state, Stage stage);
+  void encode_in_place(const Cell& cell, Stage stage);
+  void decode(const Cell& cell, std::span<const std::byte> payload, bool add, float factor);
+  void finish(const Cell& cell);
+  void consume(std::uint32_t index, const transport::Frame& frame);
+  void add_then_encode(const Cell& cell, CellState& state, const transport::Frame& frame);
+  void reap(int peer, Channel& channel);
+  void check(const wire::Header& header, const Cell& cell, std::uint32_t index, int peer) const;
+  void check_payload(std::span<const std::byte> payload, const Cell& cell, int peer) const;
+  [[nodiscard]] wire::Header header_of(const Cell& cell, const CellState& state, std::uint32_t index) const;
+  void note(CellState& state, bool non_finite) noexcept;
+
+  bool average_;
+  Program program_;
+  Layout layout_;
+  std::shared_ptr<const compress::Codec> codec_;
+  std::vector<std::byte> frames_;
+  std::vector<CellState> cells_;
+  std::vector<PeerState> peers_;
+
+  std::span<const Buffer> buffers_;
+  wire::Header prototype_;
+  std::uint32_t chunk_base_ = 0;
+  std::size_t cells_left_ = 0;
+  std::size_t sends_left_ = 0;
+  bool non_finite_ = false;
+};
+
+}  // namespace gradwire::collectives

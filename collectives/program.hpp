@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "collectives/layout.hpp"
+#include "collectives/schedule.hpp"
+#include "compress/codec.hpp"
+
+namespace gradwire::collectives {
+
+/// What one rank does with one chunk, as the host executor runs it: receives are merged with what consumes
+/// them.
+enum class Action : std::uint8_t {
+  encode,          ///< running sum -> frame
+  send,            ///< the cell's frame may leave for a peer
+  receive_add,     ///< a peer's frame is added to the running sum
+  receive_assign,  ///< a peer's frame is the result (or the first layer of it)
+  receive_keep,    ///< as receive_assign, and the frame is kept because it is forwarded
+  add_own,         ///< the cell's own frame is added (layers)
+  assign_own,      ///< the cell's own frame is the result, or the first layer of it
+  finish,          ///< running sum plus residual is the result
+};
+
+struct Instruction {
+  Action action = Action::encode;
+  Stage stage = Stage::partial;
+  std::uint16_t layer = 0;
+  std::int32_t peer = -1;
+};
+
+/// One (chunk, segment): its instructions run in order; different cells overlap freely.
+struct Cell {
+  std::uint32_t segment = 0;            ///< in the layout
+  std::uint32_t instruction_begin = 0;  ///< in Program::instructions, shared by the segments of a chunk
+  std::uint32_t instruction_end = 0;
+  std::size_t frame_offset = 0;  ///< of the cell's frame in the executor's frame memory
+  /// The frame is the tensor's own memory: an identity codec, one piece, no layers.
+  bool alias = false;
+};
+
+/// A frame that crosses to or from a peer: the cell and the index of its instruction within the cell.
+struct Transfer {
+  std::uint32_t cell = 0;
+  std::uint32_t instruction = 0;
+};
+
+/// A rank's share of a schedule, laid out over a set of tensors. Immutable.
+struct Program {
+  int rank = 0;
+  int ranks = 1;
+  bool layered = false;
+  std::vector<Instruction> instructions;
+  std::vector<Cell> cells;
+  /// Per peer, in list order, which is the order of the frames between the two ranks.
+  std::vector<std::vector<Transfer>> sends;
+  std::vector<std::vector<Transfer>> receives;
+  std::size_t frame_bytes = 0;      ///< memory for frames that do not alias
+  std::uint64_t payload_bytes = 0;  ///< sent by one run, by the codec's bound
+  std::uint64_t frames = 0;         ///< sent by one run
+};
+
+/// Throws Error(unsupported) when a codec of variable size meets segments of several pieces.
+Program compile(const Schedule& schedule, const Layout& layout, const compress::Codec& codec, int rank);
+
+}  // namespace gradwire::collectives

@@ -1,0 +1,378 @@
+#include "runtime/engine.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/float_mode.hpp"
+#include "gradwire/error.hpp"
+
+namespace gradwire::runtime {
+namespace {
+
+constexpr std::size_t kCachedOperations = 64;
+constexpr std::size_t kExpectedInFlight = 64;
+constexpr std::chrono::milliseconds kClosePatience{2000};
+
+transport::EndpointOptions endpoint_options(const CommunicatorOptions& options) {
+  transport::EndpointOptions endpoint;
+  endpoint.rank = options.rank;
+  endpoint.world_size = options.world_size;
+  endpoint.job = options.job;
+  endpoint.communicator = options.id;
+  endpoint.kind = options.transport;
+  endpoint.interface = options.interface;
+  endpoint.connections_per_peer = options.connections_per_peer;
+  endpoint.link_rate = options.link_rate.empty() ? 0 : transport::parse_rate(options.link_rate);
+  endpoint.host_id = options.host_id;
+  endpoint.check_payload = options.check_payload;
+  endpoint.timeout = options.timeout;
+  return endpoint;
+}
+
+void check_options(const CommunicatorOptions& options) {
+  if (options.world_size < 1) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("a world size of {}", options.world_size),
+                "pass the number of ranks, 1 or more");
+  }
+  if (options.rank < 0 || options.rank >= options.world_size) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("rank {} in a world of {}", options.rank, options.world_size),
+                "ranks are numbered from 0 to world size - 1");
+  }
+  if (options.timeout.count() <= 0) {
+    throw Error(ErrorCode::invalid_argument, "a timeout that is not positive",
+                "pass a time greater than zero");
+  }
+}
+
+}  // namespace
+
+Engine::Engine(const CommunicatorOptions& options) : options_(options) {
+  check_options(options_);
+  if (!options_.codec.empty()) (void)compress::make_codec(options_.codec);
+  if (options_.world_size > 1) {
+    if (!options_.store) {
+      options_.store = open_store(options_.store_url, options_.rank, options_.timeout);
+    }
+    endpoint_ = transport::connect(endpoint_options(options_), *options_.store);
+    channels_.resize(static_cast<std::size_t>(options_.world_size));
+    for (int peer = 0; peer < options_.world_size; ++peer) {
+      if (peer != options_.rank) channels_[static_cast<std::size_t>(peer)].link = &endpoint_->link(peer);
+    }
+  }
+  receive_blocked_.resize(channels_.size());
+  send_blocked_.resize(channels_.size());
+  submitted_.reserve(kExpectedInFlight);
+  active_.reserve(kExpectedInFlight);
+  if (options_.progress_thread) start_progress_thread();
+}
+
+Engine::~Engine() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_.store(true);
+  }
+  changed_.notify_all();
+  if (endpoint_) endpoint_->wake();
+  if (progress_thread_.joinable()) progress_thread_.join();
+  if (!endpoint_ || failed_.load()) return;
+  if (in_flight_.load() == 0 && !has_submissions_.load()) {
+    endpoint_->close(kClosePatience);
+  } else {
+    abort();  // operations that others count on will never be finished here
+  }
+}
+
+std::shared_ptr<Operation> Engine::cached(collectives::Collective collective,
+                                          std::span<const OperationTensor> tensors,
+                                          const OperationOptions& options) {
+  const std::string description = describe_operation(collective, tensors, options, options_.codec);
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& operation : cache_) {
+      // Only the cache holds it: nobody can be running it, or about to.
+      if (operation.use_count() != 1 || operation->description != description ||
+          operation->on_non_finite != options.on_non_finite) {
+        continue;
+      }
+      operation->bind(tensors);
+      return operation;
+    }
+  }
+  auto operation = build_operation(collective, tensors, options, rank(), world_size(), options_.codec);
+  const std::lock_guard lock(mutex_);
+  if (cache_.size() == kCachedOperations) cache_.erase(cache_.begin());
+  cache_.push_back(operation);
+  return operation;
+}
+
+Work Engine::submit(const std::shared_ptr<Operation>& operation) {
+  std::unique_lock lock(mutex_);
+  throw_failure();
+  if (operation->running()) {
+    throw Error(ErrorCode::invalid_argument, "a plan was started again before its last run ended",
+                "wait for the Work first, or make a second plan");
+  }
+  operation->number = next_number_++;
+  order_hash_ = chain_hash(order_hash_, operation->fingerprint);
+  operation->order_hash = order_hash_;
+  const std::uint64_t sequence = operation->submitted.fetch_add(1) + 1;
+  submitted_.push_back(operation);
+  has_submissions_.store(true);
+  Work work(shared_from_this(), operation, sequence);
+  if (driving_) {
+    if (endpoint_) endpoint_->wake();
+    return work;
+  }
+  if (progress_thread_.joinable()) {
+    lock.unlock();
+    changed_.notify_all();
+    return work;
+  }
+  // Nobody drives: let the first frames leave now.
+  driving_ = true;
+  lock.unlock();
+  drive([passes = 0]() mutable { return passes++ > 0; }, std::nullopt);
+  lock.lock();
+  driving_ = false;
+  lock.unlock();
+  changed_.notify_all();
+  return work;
+}
+
+bool Engine::done(const Operation& operation, std::uint64_t sequence) const noexcept {
+  return operation.completed.load() >= sequence || failed_.load();
+}
+
+bool Engine::wait(Operation& operation, std::uint64_t sequence, std::optional<Clock::time_point> deadline) {
+  const auto begin = Clock::now();
+  const auto enough = [&] { return done(operation, sequence); };
+  std::unique_lock lock(mutex_);
+  while (!enough()) {
+    if (deadline && Clock::now() >= *deadline) break;
+    if (driving_ || progress_thread_.joinable()) {
+      if (deadline) {
+        changed_.wait_until(lock, *deadline);
+      } else {
+        changed_.wait(lock);
+      }
+      continue;
+    }
+    driving_ = true;
+    lock.unlock();
+    drive(enough, deadline);
+    lock.lock();
+    driving_ = false;
+    changed_.notify_all();
+  }
+  traffic_.exposed_seconds += std::chrono::duration<double>(Clock::now() - begin).count();
+  if (operation.completed.load() < sequence) {
+    throw_failure();
+    return false;
+  }
+  if (operation.non_finite.load() && operation.on_non_finite == OnNonFinite::error) {
+    throw Error(ErrorCode::non_finite,
+                fmt::format("a NaN or infinity entered operation {} ({:.80}) on some rank", operation.number,
+                            operation.description),
+                "skip this step, or lower the learning rate or loss scale");
+  }
+  return true;
+}
+
+template <typename Enough>
+void Engine::drive(Enough enough, std::optional<Clock::time_point> deadline) {
+  const base::FloatMode float_mode;
+  try {
+    last_progress_ = Clock::now();
+    while (!enough()) {
+      if (failed_.load()) return;
+      if (pass()) {
+        last_progress_ = {};
+        continue;
+      }
+      if (enough()) return;
+      const auto now = Clock::now();
+      if (last_progress_ == Clock::time_point{}) last_progress_ = now;
+      if (deadline && now >= *deadline) return;
+      if (!endpoint_) return;
+      auto until = last_progress_ + options_.timeout;
+      if (now >= until) throw timeout_error();
+      if (deadline) until = std::min(until, *deadline);
+      endpoint_->wait(until);
+    }
+  } catch (const Error& error) {
+    fail(error);
+  } catch (const std::exception& error) {
+    fail(Error(ErrorCode::system, error.what(), "free memory, or report this"));
+  }
+}
+
+void Engine::abort() noexcept {
+  std::unique_lock lock(mutex_);
+  abort_asked_.store(true);
+  while (!failed_.load()) {
+    if (driving_) {
+      if (endpoint_) endpoint_->wake();
+      changed_.wait(lock);
+      continue;
+    }
+    driving_ = true;
+    lock.unlock();
+    drive([] { return false; }, std::nullopt);
+    lock.lock();
+    driving_ = false;
+  }
+  changed_.notify_all();
+}
+
+bool Engine::pass() {
+  if (abort_asked_.load(std::memory_order_relaxed)) {
+    throw Error(ErrorCode::peer_lost, fmt::format("rank {} gave up its communicator", rank()),
+                "find out why that rank gave up, and make a new communicator", rank());
+  }
+  bool moved = has_submissions_.load() && take_submissions();
+  if (endpoint_) {
+    moved = endpoint_->progress() || moved;
+    moved = pump() || moved;
+  }
+  retire_finished();
+  return moved;
+}
+
+bool Engine::take_submissions() {
+  const std::size_t before = active_.size();
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& operation : submitted_) active_.push_back(std::move(operation));
+    submitted_.clear();
+    has_submissions_.store(false);
+  }
+  in_flight_.store(active_.size());
+  const wire::Header prototype{.communicator = options_.id, .sender = static_cast<std::uint32_t>(rank())};
+  for (std::size_t i = before; i < active_.size(); ++i) active_[i]->start(prototype);
+  return active_.size() > before;
+}
+
+bool Engine::pump() {
+  bool moved = false;
+  std::fill(receive_blocked_.begin(), receive_blocked_.end(), 0);
+  std::fill(send_blocked_.begin(), send_blocked_.end(), 0);
+  for (const auto& operation : active_) {
+    for (Part& part : operation->parts) {
+      for (int peer = 0; peer < world_size(); ++peer) {
+        if (peer == rank()) continue;
+        const auto p = static_cast<std::size_t>(peer);
+        if (receive_blocked_[p] == 0) {
+          moved = part.executor.pump_receives(peer, channels_[p]) || moved;
+          receive_blocked_[p] = part.executor.receives_done(peer) ? 0 : 1;
+        }
+        if (send_blocked_[p] == 0) {
+          moved = part.executor.pump_sends(peer, channels_[p]) || moved;
+          send_blocked_[p] = part.executor.sends_posted(peer) ? 0 : 1;
+        }
+      }
+    }
+  }
+  return moved;
+}
+
+void Engine::retire_finished() {
+  std::uint64_t retired = 0;
+  for (auto& operation : active_) {
+    if (!operation->finished()) continue;
+    operation->settle();
+    std::uint64_t bytes = 0;
+    for (const Part& part : operation->parts) {
+      const auto& program = part.executor.program();
+      bytes += program.payload_bytes + program.frames * wire::kHeaderBytes;
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      traffic_.wire_bytes_sent += bytes;
+      ++traffic_.operations;
+      operation->completed.fetch_add(1);
+    }
+    operation.reset();
+    ++retired;
+  }
+  if (retired == 0) return;
+  std::erase(active_, nullptr);
+  in_flight_.store(active_.size());
+  changed_.notify_all();
+}
+
+void Engine::fail(const Error& cause) {
+  const Error reported = endpoint_ ? endpoint_->abort(cause) : cause;
+  const std::lock_guard lock(mutex_);
+  failure_ = reported;
+  failed_.store(true);
+  active_.clear();
+  submitted_.clear();
+  has_submissions_.store(false);
+  in_flight_.store(0);
+  changed_.notify_all();
+}
+
+void Engine::throw_failure() const {
+  if (failure_) throw Error(*failure_);
+}
+
+Error Engine::timeout_error() const {
+  std::string seen;
+  for (int peer = 0; peer < world_size(); ++peer) {
+    if (peer == rank()) continue;
+    const auto operations = channels_[static_cast<std::size_t>(peer)].seen;
+    seen += operations == 0 ? fmt::format(", rank {}: nothing yet", peer)
+                            : fmt::format(", rank {}: operation {}", peer, operations - 1);
+  }
+  const std::string waiting = active_.empty()
+                                  ? "nothing in flight"
+                                  : fmt::format("waiting in operation {} ({:.80})", active_.front()->number,
+                                                active_.front()->description);
+  return Error(
+      ErrorCode::timeout,
+      fmt::format("no progress for {:.1f} s on rank {}, {}; last heard from each rank{}",
+                  std::chrono::duration<double>(options_.timeout).count(), rank(), waiting, seen),
+      "look at the rank whose operation is oldest: it submitted fewer operations, hangs, or is cut off",
+      rank());
+}
+
+void Engine::start_progress_thread() {
+  const std::lock_guard lock(mutex_);
+  if (progress_thread_.joinable() || !endpoint_) return;
+  progress_thread_ = std::thread([this] { run_progress_thread(); });
+}
+
+void Engine::run_progress_thread() {
+  std::unique_lock lock(mutex_);
+  while (!stopping_.load()) {
+    if (failed_.load() || driving_ || (!has_submissions_.load() && in_flight_.load() == 0)) {
+      changed_.wait(lock);
+      continue;
+    }
+    driving_ = true;
+    lock.unlock();
+    drive([this] { return stopping_.load() || (in_flight_.load() == 0 && !has_submissions_.load()); },
+          std::nullopt);
+    lock.lock();
+    driving_ = false;
+    changed_.notify_all();
+  }
+}
+
+Traffic Engine::traffic() const {
+  const std::lock_guard lock(mutex_);
+  return traffic_;
+}
+
+std::string Engine::transport_to(int peer) const {
+  if (peer < 0 || peer >= world_size() || peer == rank()) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("no link from rank {} to rank {}", rank(), peer),
+                "name another rank of this communicator");
+  }
+  return channels_[static_cast<std::size_t>(peer)].link->kind();
+}
+
+}  // namespace gradwire::runtime

@@ -1,0 +1,104 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "collectives/host_executor.hpp"
+#include "gradwire/communicator.hpp"
+#include "runtime/operation.hpp"
+#include "transport/transport.hpp"
+
+namespace gradwire::runtime {
+
+/// What stands behind a Communicator: its links, its operations in flight, and whoever drives them.
+/// One thread at a time is the driver: it alone touches the endpoint and the executors. Threads that wait
+/// become the driver when there is none, and otherwise sleep until their operation has ended. Submitting only
+/// queues, and wakes the driver.
+class Engine : public std::enable_shared_from_this<Engine> {
+ public:
+  using Clock = transport::Clock;
+
+  explicit Engine(const CommunicatorOptions& options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  [[nodiscard]] int rank() const noexcept { return options_.rank; }
+  [[nodiscard]] int world_size() const noexcept { return options_.world_size; }
+  [[nodiscard]] const CommunicatorOptions& options() const noexcept { return options_; }
+
+  /// An operation for a call without a plan: built, or taken from those that are idle and have the same
+  /// shape.
+  std::shared_ptr<Operation> cached(collectives::Collective collective,
+                                    std::span<const OperationTensor> tensors,
+                                    const OperationOptions& options);
+
+  /// Throws the failure of the communicator if it has failed, invalid_argument when the operation is still
+  /// running.
+  Work submit(const std::shared_ptr<Operation>& operation);
+
+  /// True when run `sequence` of the operation has ended; false when the deadline came first. Throws what it
+  /// ended with.
+  bool wait(Operation& operation, std::uint64_t sequence, std::optional<Clock::time_point> deadline);
+  [[nodiscard]] bool done(const Operation& operation, std::uint64_t sequence) const noexcept;
+
+  /// See Communicator::abort().
+  void abort() noexcept;
+
+  void start_progress_thread();
+  [[nodiscard]] Traffic traffic() const;
+  [[nodiscard]] std::string transport_to(int peer) const;
+
+ private:
+  /// Drives until `enough` or the deadline. Called by the driver without the mutex.
+  template <typename Enough>
+  void drive(Enough enough, std::optional<Clock::time_point> deadline);
+  bool pass();
+  bool take_submissions();
+  bool pump();
+  void retire_finished();
+  void fail(const Error& cause);
+  void throw_failure() const;
+  [[nodiscard]] Error timeout_error() const;
+  void run_progress_thread();
+
+  CommunicatorOptions options_;
+  std::unique_ptr<transport::Endpoint> endpoint_;  ///< null when alone
+
+  // Shared between threads, under the mutex.
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool driving_ = false;
+  std::vector<std::shared_ptr<Operation>> submitted_;
+  std::uint32_t next_number_ = 0;
+  std::uint64_t order_hash_ = 0;
+  Traffic traffic_;
+  std::optional<Error> failure_;
+  std::vector<std::shared_ptr<Operation>> cache_;
+
+  // Read without the mutex.
+  std::atomic<bool> has_submissions_{false};
+  std::atomic<bool> failed_{false};
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> abort_asked_{false};
+
+  // The driver's.
+  std::vector<std::shared_ptr<Operation>> active_;
+  std::vector<collectives::Channel> channels_;
+  std::vector<char> receive_blocked_;  ///< [peer] an earlier operation has yet to take its frames
+  std::vector<char> send_blocked_;
+  Clock::time_point last_progress_;
+  std::atomic<std::size_t> in_flight_{0};
+
+  std::thread progress_thread_;
+};
+
+}  // namespace gradwire::runtime

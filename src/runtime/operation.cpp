@@ -1,0 +1,165 @@
+#include "runtime/operation.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "collectives/resolve.hpp"
+#include "gradwire/error.hpp"
+
+namespace gradwire::runtime {
+namespace {
+
+using collectives::Collective;
+
+/// FNV-1a: stable across builds, which the order hash has to be.
+std::uint64_t hash_of(std::string_view text) noexcept {
+  std::uint64_t hash = 14695981039346656037ULL;
+  for (const char character : text) {
+    hash = (hash ^ static_cast<unsigned char>(character)) * 1099511628211ULL;
+  }
+  return hash;
+}
+
+const std::string& codec_of(const OperationTensor& tensor, const OperationOptions& options,
+                            const std::string& codec_override) {
+  return codec_in_use(tensor.codec.empty() ? options.codec : tensor.codec, codec_override);
+}
+
+void check_tensors(std::span<const OperationTensor> tensors) {
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const OperationTensor& tensor = tensors[i];
+    if (tensor.tensor.data == nullptr && tensor.tensor.count > 0) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("tensor {} has {} elements and no memory", i, tensor.tensor.count),
+                  "pass the address of its elements");
+    }
+    const auto fits = [&](std::span<float> residual) {
+      return residual.empty() || residual.size() == tensor.tensor.count;
+    };
+    if (!fits(tensor.residual) || !fits(tensor.next_residual)) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("tensor {} has {} elements but a residual of {} (next: {})", i,
+                              tensor.tensor.count, tensor.residual.size(), tensor.next_residual.size()),
+                  "a residual has one float32 for each element, or is empty");
+    }
+  }
+}
+
+}  // namespace
+
+const std::string& codec_in_use(const std::string& asked, const std::string& codec_override) noexcept {
+  return codec_override.empty() || asked == "none" ? asked : codec_override;
+}
+
+std::uint64_t chain_hash(std::uint64_t order_hash, std::uint64_t fingerprint) noexcept {
+  return (order_hash ^ fingerprint) * 1099511628211ULL + 0x9E3779B97F4A7C15ULL;
+}
+
+std::string describe_operation(Collective collective, std::span<const OperationTensor> tensors,
+                               const OperationOptions& options, const std::string& codec_override) {
+  std::string text = fmt::format("{} algorithm={} average={} root={} tag={}", to_string(collective),
+                                 options.algorithm, options.average, options.root, options.tag);
+  for (const OperationTensor& tensor : tensors) {
+    text += fmt::format(" {}x{}:{}", tensor.tensor.count, to_string(tensor.tensor.dtype),
+                        codec_of(tensor, options, codec_override));
+  }
+  return text;
+}
+
+std::shared_ptr<Operation> build_operation(Collective collective, std::span<const OperationTensor> tensors,
+                                           const OperationOptions& options, int rank, int ranks,
+                                           const std::string& codec_override) {
+  check_tensors(tensors);
+  if (options.root < 0 || options.root >= ranks) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("root {} of {} ranks", options.root, ranks),
+                "choose a root from 0 to world size - 1");
+  }
+  auto operation = std::make_shared<Operation>();
+  operation->collective = collective;
+  operation->on_non_finite = options.on_non_finite;
+  operation->description = describe_operation(collective, tensors, options, codec_override);
+  operation->fingerprint = hash_of(operation->description);
+
+  // Tensors that share a codec travel together, in the order in which the codecs first appear.
+  std::vector<std::pair<std::string, std::vector<std::uint32_t>>> groups;
+  for (std::uint32_t i = 0; i < tensors.size(); ++i) {
+    const std::string& codec = codec_of(tensors[i], options, codec_override);
+    auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == codec; });
+    if (group == groups.end()) group = groups.insert(groups.end(), {codec, {}});
+    group->second.push_back(i);
+  }
+
+  std::uint32_t chunk_base = 0;
+  for (auto& [spec, indices] : groups) {
+    const auto codec = compress::make_codec(spec);
+    std::vector<std::size_t> counts;
+    for (const auto i : indices) counts.push_back(tensors[i].tensor.count);
+    auto resolved = collectives::resolve(collective, options.algorithm, *codec, counts, ranks, options.root);
+    auto program = collectives::compile(resolved.schedule, resolved.layout, *codec, rank);
+    const bool average =
+        options.average && (collective == Collective::allreduce || collective == Collective::reduce_scatter);
+    operation->parts.push_back(Part{
+        .algorithm = resolved.algorithm,
+        .executor = collectives::HostExecutor(average, std::move(program), std::move(resolved.layout), codec),
+        .tensors = std::move(indices),
+        .buffers = {},
+        .chunk_base = chunk_base});
+    chunk_base += static_cast<std::uint32_t>(resolved.schedule.chunk_count);
+  }
+
+  operation->scratch.resize(tensors.size());
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (tensors[i].tensor.dtype != DType::float32) operation->scratch[i].resize(tensors[i].tensor.count);
+  }
+  for (Part& part : operation->parts) part.buffers.resize(part.tensors.size());
+  operation->bind(tensors);
+  return operation;
+}
+
+void Operation::bind(std::span<const OperationTensor> replacement) {
+  tensors.assign(replacement.begin(), replacement.end());
+  for (Part& part : parts) {
+    for (std::size_t i = 0; i < part.tensors.size(); ++i) {
+      const std::size_t index = part.tensors[i];
+      const OperationTensor& from = tensors[index];
+      float* work =
+          from.tensor.dtype == DType::float32 ? static_cast<float*>(from.tensor.data) : scratch[index].data();
+      float* residual = from.residual.empty() ? nullptr : from.residual.data();
+      float* next = from.next_residual.empty() ? residual : from.next_residual.data();
+      part.buffers[i] = {.tensor = from.tensor, .work = work, .residual = residual, .next_residual = next};
+    }
+  }
+}
+
+bool Operation::finished() const noexcept {
+  return std::all_of(parts.begin(), parts.end(), [](const Part& part) { return part.executor.finished(); });
+}
+
+void Operation::start(wire::Header prototype) {
+  prototype.operation = number;
+  prototype.order_hash = order_hash;
+  for (Part& part : parts) part.executor.start(part.buffers, prototype, part.chunk_base);
+}
+
+void Operation::settle() {
+  const bool found =
+      std::any_of(parts.begin(), parts.end(), [](const Part& part) { return part.executor.non_finite(); });
+  non_finite.store(found);
+  if (!found) return;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const Tensor& tensor = tensors[i].tensor;
+    if (tensor.dtype == DType::float32) {
+      std::fill_n(static_cast<float*>(tensor.data), tensor.count, std::numeric_limits<float>::quiet_NaN());
+    } else {
+      const std::uint16_t nan = tensor.dtype == DType::bfloat16 ? 0x7FC0 : 0x7E00;
+      std::fill_n(static_cast<std::uint16_t*>(tensor.data), tensor.count, nan);
+    }
+    if (!tensors[i].next_residual.empty()) {
+      std::copy(tensors[i].residual.begin(), tensors[i].residual.end(), tensors[i].next_residual.begin());
+    }
+  }
+}
+
+}  // namespace gradwire::runtime

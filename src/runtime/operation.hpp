@@ -1,0 +1,70 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "collectives/host_executor.hpp"
+#include "collectives/schedule.hpp"
+#include "gradwire/communicator.hpp"
+
+namespace gradwire::runtime {
+
+/// The tensors of an operation that share a codec, with a schedule of their own.
+struct Part {
+  collectives::Algorithm algorithm;
+  collectives::HostExecutor executor;
+  std::vector<std::uint32_t> tensors;        ///< indices into Operation::tensors
+  std::vector<collectives::Buffer> buffers;  ///< one per entry of `tensors`
+  std::uint32_t chunk_base = 0;              ///< numbers the chunks of an operation's parts apart
+};
+
+/// A collective bound to tensors. Built once, run any number of times; running it allocates nothing.
+/// The engine owns the fields under "run state".
+struct Operation {
+  collectives::Collective collective = collectives::Collective::allreduce;
+  OnNonFinite on_non_finite = OnNonFinite::error;
+  std::string description;  ///< everything that ranks must agree on, readable: what the order hash covers
+  std::uint64_t fingerprint = 0;
+  std::vector<OperationTensor> tensors;
+  std::vector<Part> parts;
+  std::vector<std::vector<float>> scratch;  ///< float32 sums of 16-bit tensors
+
+  // Run state.
+  std::uint32_t number = 0;      ///< sequence number in the communicator
+  std::uint64_t order_hash = 0;  ///< of the communicator, including this run
+  std::atomic<std::uint64_t> submitted{0};
+  std::atomic<std::uint64_t> completed{0};
+  std::atomic<bool> non_finite{false};
+
+  [[nodiscard]] bool running() const noexcept { return submitted.load() != completed.load(); }
+  [[nodiscard]] bool finished() const noexcept;
+  /// Begins all parts.
+  void start(wire::Header prototype);
+  /// After the last part: what a NaN or infinity on the way means for tensors and residuals.
+  void settle();
+  /// Points the parts at `tensors`' memory; shapes must be those it was built with.
+  void bind(std::span<const OperationTensor> replacement);
+};
+
+/// `codec_override` replaces every codec but "none" when it is not empty.
+const std::string& codec_in_use(const std::string& asked, const std::string& codec_override) noexcept;
+
+/// Throws Error(invalid_argument, unsupported).
+std::shared_ptr<Operation> build_operation(collectives::Collective collective,
+                                           std::span<const OperationTensor> tensors,
+                                           const OperationOptions& options, int rank, int ranks,
+                                           const std::string& codec_override);
+
+/// What ranks must agree on, as one line; equal lines can share an Operation after bind().
+std::string describe_operation(collectives::Collective collective, std::span<const OperationTensor> tensors,
+                               const OperationOptions& options, const std::string& codec_override);
+
+/// Mixes the fingerprint of the next operation into a communicator's order hash.
+std::uint64_t chain_hash(std::uint64_t order_hash, std::uint64_t fingerprint) noexcept;
+
+}  // namespace gradwire::runtime

@@ -1,0 +1,101 @@
+#include <algorithm>
+#include <utility>
+
+#include "gradwire/communicator.hpp"
+#include "gradwire/error.hpp"
+#include "gradwire/work.hpp"
+#include "runtime/engine.hpp"
+
+namespace gradwire {
+
+Work::Work(std::shared_ptr<runtime::Engine> engine, std::shared_ptr<runtime::Operation> operation,
+           std::uint64_t sequence) noexcept
+    : engine_(std::move(engine)), operation_(std::move(operation)), sequence_(sequence) {}
+
+bool Work::done() const noexcept { return !engine_ || engine_->done(*operation_, sequence_); }
+
+void Work::wait() {
+  if (engine_) engine_->wait(*operation_, sequence_, std::nullopt);
+}
+
+bool Work::wait_for(std::chrono::nanoseconds patience) {
+  if (!engine_) return true;
+  return engine_->wait(*operation_, sequence_, runtime::Engine::Clock::now() + patience);
+}
+
+Plan::Plan(std::shared_ptr<runtime::Engine> engine, std::shared_ptr<runtime::Operation> operation) noexcept
+    : engine_(std::move(engine)), operation_(std::move(operation)) {}
+
+Work Plan::start() {
+  if (!engine_)
+    throw Error(ErrorCode::invalid_argument, "an empty plan was started", "make it with plan_allreduce()");
+  return engine_->submit(operation_);
+}
+
+void Plan::run() { start().wait(); }
+
+std::uint64_t Plan::wire_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [codec, sent] : wire_bytes_by_codec()) bytes += sent;
+  return bytes;
+}
+
+std::map<std::string, std::uint64_t> Plan::wire_bytes_by_codec() const {
+  std::map<std::string, std::uint64_t> bytes;
+  for (const auto& part : operation_->parts) {
+    const auto& program = part.executor.program();
+    bytes[part.executor.codec().spec()] += program.payload_bytes + program.frames * wire::kHeaderBytes;
+  }
+  return bytes;
+}
+
+std::string Plan::algorithm() const {
+  const auto& parts = operation_->parts;
+  const auto largest = std::max_element(parts.begin(), parts.end(), [](const auto& a, const auto& b) {
+    return a.executor.program().payload_bytes < b.executor.program().payload_bytes;
+  });
+  return largest == parts.end() ? "none" : std::string(to_string(largest->algorithm));
+}
+
+std::pair<std::size_t, std::size_t> Plan::owned(std::size_t index) const {
+  for (const auto& part : operation_->parts) {
+    const auto found = std::find(part.tensors.begin(), part.tensors.end(), index);
+    if (found == part.tensors.end()) continue;
+    const auto tensor = static_cast<std::uint32_t>(found - part.tensors.begin());
+    const auto& layout = part.executor.layout();
+    std::pair<std::size_t, std::size_t> range{0, 0};
+    for (const auto& segment : layout.segments) {
+      if (segment.chunk != static_cast<std::uint32_t>(engine_->rank())) continue;
+      for (auto p = segment.piece_begin; p < segment.piece_end; ++p) {
+        const auto& piece = layout.pieces[p];
+        if (piece.tensor != tensor) continue;
+        if (range.first == range.second) range = {piece.begin, piece.begin};
+        range.second = piece.begin + piece.count;
+      }
+    }
+    return range;
+  }
+  return {0, 0};
+}
+
+bool Plan::non_finite() const { return operation_->non_finite.load(); }
+
+void Plan::swap_residuals() {
+  if (operation_->running()) {
+    throw Error(ErrorCode::invalid_argument, "residuals were to be swapped while their plan runs",
+                "wait for its Work");
+  }
+  for (auto& tensor : operation_->tensors) {
+    if (!tensor.next_residual.empty()) std::swap(tensor.residual, tensor.next_residual);
+  }
+  for (auto& part : operation_->parts) {
+    for (std::size_t i = 0; i < part.tensors.size(); ++i) {
+      const auto& tensor = operation_->tensors[part.tensors[i]];
+      if (tensor.next_residual.empty()) continue;
+      part.buffers[i].residual = tensor.residual.data();
+      part.buffers[i].next_residual = tensor.next_residual.data();
+    }
+  }
+}
+
+}  // namespace gradwire

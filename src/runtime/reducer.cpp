@@ -1,0 +1,254 @@
+#include "gradwire/reducer.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "compress/codec.hpp"
+#include "compress/convert.hpp"
+#include "gradwire/error.hpp"
+#include "runtime/reducer_impl.hpp"
+
+namespace gradwire {
+namespace {
+
+double squared_norm(std::span<const float> values) {
+  double sum = 0;
+  for (const float value : values) sum += double{value} * value;
+  return sum;
+}
+
+void append_float32(const Tensor& tensor, std::vector<float>& to) {
+  const std::size_t begin = to.size();
+  to.resize(begin + tensor.count);
+  compress::to_float32(tensor.dtype, tensor.data, to.data() + begin, tensor.count);
+}
+
+}  // namespace
+
+Reducer::Impl::Impl(Communicator communicator, std::vector<NamedTensor> tensors,
+                    const ReducerOptions& options)
+    : communicator_(std::move(communicator)), options_(options) {
+  for (NamedTensor& tensor : tensors) {
+    if (!by_name_.emplace(tensor.name, slots_.size()).second) {
+      throw Error(ErrorCode::invalid_argument, fmt::format("two tensors are named '{}'", tensor.name),
+                  "residuals are kept by name: give each tensor a name of its own");
+    }
+    ReducerSlot slot;
+    slot.raw = tensor.tensor.count < options_.raw_below;
+    slot.named = std::move(tensor);
+    slots_.push_back(std::move(slot));
+  }
+  make_buckets();
+  make_plans();
+  if (options_.overlap && communicator_.world_size() > 1) communicator_.start_progress_thread();
+}
+
+void Reducer::Impl::make_buckets() {
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const std::size_t size = slots_[i].named.tensor.bytes();
+    if (buckets_.empty() || bytes + size > options_.bucket_bytes) {
+      buckets_.emplace_back();
+      bytes = 0;
+    }
+    bytes += size;
+    slots_[i].bucket = buckets_.size() - 1;
+    buckets_.back().slots.push_back(i);
+  }
+  for (ReducerBucket& bucket : buckets_) bucket.missing = bucket.slots.size();
+}
+
+void Reducer::Impl::make_plans() {
+  const auto codec = compress::make_codec(communicator_.codec_in_use(options_.codec));
+  feedback_ = options_.error_feedback && codec->lossy();
+  OperationOptions operation{.codec = options_.codec,
+                             .algorithm = options_.algorithm,
+                             .average = options_.average,
+                             .on_non_finite = options_.on_non_finite};
+  for (ReducerBucket& bucket : buckets_) {
+    std::vector<OperationTensor> tensors;
+    for (const std::size_t index : bucket.slots) {
+      ReducerSlot& slot = slots_[index];
+      OperationTensor tensor{.tensor = slot.named.tensor, .residual = {}, .next_residual = {}, .codec = {}};
+      if (slot.raw) {
+        tensor.codec = "none";
+      } else if (feedback_) {
+        slot.residual.resize(slot.named.tensor.count);
+        tensor.residual = slot.residual;
+        if (options_.transactional) {
+          slot.next.resize(slot.named.tensor.count);
+          tensor.next_residual = slot.next;
+        }
+      }
+      tensors.push_back(tensor);
+    }
+    bucket.plan = communicator_.plan_allreduce(tensors, operation);
+  }
+}
+
+void Reducer::Impl::ready(int index) {
+  if (index < 0 || static_cast<std::size_t>(index) >= slots_.size()) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("tensor {} of {} is ready", index, slots_.size()),
+                "pass the index of a tensor that the Reducer was made with");
+  }
+  ReducerSlot& slot = slots_[static_cast<std::size_t>(index)];
+  if (slot.ready) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("tensor '{}' became ready twice in one step", slot.named.name),
+                "call ready() once for each tensor between two wait()");
+  }
+  slot.ready = true;
+  --buckets_[slot.bucket].missing;
+  launch_full_buckets();
+}
+
+/// Buckets leave in order, so that all ranks submit the same operations whatever the order of their ready().
+void Reducer::Impl::launch_full_buckets() {
+  while (next_bucket_ < buckets_.size() && buckets_[next_bucket_].missing == 0) {
+    ReducerBucket& bucket = buckets_[next_bucket_];
+    if (measure_next_) collect_gradient(bucket);
+    bucket.work = bucket.plan.start();
+    bucket.started = true;
+    ++next_bucket_;
+  }
+}
+
+void Reducer::Impl::wait() {
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (!slots_[i].ready) ready(static_cast<int>(i));
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  std::optional<Error> failure;
+  for (ReducerBucket& bucket : buckets_) {
+    try {
+      bucket.work.wait();
+    } catch (const Error& error) {
+      // Every bucket's outcome is the same on all ranks, so all of them come to the same end.
+      if (!failure) failure = error;
+    }
+  }
+  metrics_.exposed_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const bool measured = std::exchange(measure_next_, false) && !failure;
+  begin_next_step();
+  if (failure) {
+    measured_.clear();
+    throw Error(*failure);
+  }
+
+  const bool non_finite = std::any_of(buckets_.begin(), buckets_.end(),
+                                      [](const auto& bucket) { return bucket.plan.non_finite(); });
+  if (feedback_ && options_.transactional && !non_finite) {
+    for (ReducerSlot& slot : slots_) std::swap(slot.residual, slot.next);
+    for (ReducerBucket& bucket : buckets_) bucket.plan.swap_residuals();
+  }
+  ++step_;
+  ++metrics_.steps;
+  for (const ReducerBucket& bucket : buckets_) {
+    for (const auto& [codec, bytes] : bucket.plan.wire_bytes_by_codec()) metrics_.wire_bytes[codec] += bytes;
+  }
+  if (measured) measure();
+}
+
+void Reducer::Impl::begin_next_step() {
+  next_bucket_ = 0;
+  for (ReducerSlot& slot : slots_) slot.ready = false;
+  for (ReducerBucket& bucket : buckets_) {
+    bucket.missing = bucket.slots.size();
+    bucket.started = false;
+  }
+}
+
+void Reducer::Impl::collect_gradient(const ReducerBucket& bucket) {
+  for (const std::size_t index : bucket.slots) append_float32(slots_[index].named.tensor, measured_);
+}
+
+/// What came out against what an uncompressed exchange would have given.
+void Reducer::Impl::measure() {
+  const double gradient = squared_norm(measured_);
+  double residual = 0;
+  std::vector<float> result;
+  for (const ReducerBucket& bucket : buckets_) {
+    for (const std::size_t index : bucket.slots) {
+      residual += squared_norm(slots_[index].residual);
+      append_float32(slots_[index].named.tensor, result);
+    }
+  }
+  communicator_.allreduce(std::span<float>(measured_), {.average = options_.average});
+  const double mean = squared_norm(measured_);
+  metrics_.residual_over_gradient = gradient > 0 ? std::sqrt(residual / gradient) : 0;
+  metrics_.result_over_mean = mean > 0 ? std::sqrt(squared_norm(result) / mean) : 0;
+  measured_.clear();
+}
+
+/// Throws when a step is under way.
+std::size_t Reducer::Impl::idle() const {
+  const bool under_way =
+      std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) { return slot.ready; });
+  if (under_way) {
+    throw Error(ErrorCode::invalid_argument, "the Reducer was changed in the middle of a step",
+                "call wait() first");
+  }
+  return slots_.size();
+}
+
+void Reducer::Impl::set_codec(const std::string& codec) {
+  idle();
+  (void)compress::make_codec(codec);
+  options_.codec = codec;
+  make_plans();
+}
+
+void Reducer::Impl::rescale_residuals(float factor) {
+  idle();
+  if (!std::isfinite(factor)) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("residuals were to be scaled by {}", factor),
+                "pass a finite factor: new world size / old world size, or new loss scale / old loss scale");
+  }
+  for (ReducerSlot& slot : slots_) {
+    for (float& value : slot.residual) value *= factor;
+  }
+}
+
+std::span<const float> Reducer::Impl::residual(const std::string& name) const {
+  const auto found = by_name_.find(name);
+  if (found == by_name_.end()) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("no tensor is named '{}'", name),
+                "pass a name that the Reducer was made with");
+  }
+  return slots_[found->second].residual;
+}
+
+Reducer::Reducer(Communicator communicator, std::vector<NamedTensor> tensors, const ReducerOptions& options)
+    : impl_(std::make_unique<Impl>(std::move(communicator), std::move(tensors), options)) {}
+
+/// A step that was begun and never waited for leaves buffers lent: nothing but the end of the communicator
+/// gets them back.
+Reducer::Impl::~Impl() {
+  const bool lent = std::any_of(buckets_.begin(), buckets_.end(),
+                                [](const auto& bucket) { return bucket.started && !bucket.work.done(); });
+  if (lent) communicator_.abort();
+}
+
+Reducer::~Reducer() = default;
+Reducer::Reducer(Reducer&&) noexcept = default;
+Reducer& Reducer::operator=(Reducer&&) noexcept = default;
+
+void Reducer::ready(int index) { impl_->ready(index); }
+void Reducer::wait() { impl_->wait(); }
+void Reducer::set_codec(const std::string& codec) { impl_->set_codec(codec); }
+std::string Reducer::save_state() const { return impl_->save_state(); }
+std::string Reducer::save_collapsed_state() { return impl_->save_collapsed_state(); }
+void Reducer::load_state(const std::string& state) { impl_->load_state(state); }
+void Reducer::rescale_residuals(float factor) { impl_->rescale_residuals(factor); }
+std::span<const float> Reducer::residual(const std::string& name) const { return impl_->residual(name); }
+std::uint64_t Reducer::step() const noexcept { return impl_->step_; }
+void Reducer::measure_next_step() { impl_->measure_next_ = true; }
+ReducerMetrics Reducer::metrics() const { return impl_->metrics_; }
+void Reducer::reset_metrics() { impl_->metrics_ = {}; }
+
+}  // namespace gradwire

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "gradwire/communicator.hpp"
+#include "gradwire/reducer.hpp"
+
+namespace gradwire {
+
+/// A gradient with what error feedback keeps of it.
+struct ReducerSlot {
+  NamedTensor named;
+  bool raw = false;             ///< too small to be worth encoding
+  std::vector<float> residual;  ///< as of the last finished step; empty for raw tensors
+  std::vector<float> next;      ///< what the running step writes; empty when not transactional
+  std::size_t bucket = 0;
+  bool ready = false;
+};
+
+struct ReducerBucket {
+  std::vector<std::size_t> slots;
+  Plan plan;
+  Work work;
+  std::size_t missing = 0;  ///< slots not ready yet
+  bool started = false;
+};
+
+class Reducer::Impl {
+ public:
+  Impl(Communicator communicator, std::vector<NamedTensor> tensors, const ReducerOptions& options);
+
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  void ready(int index);
+  void wait();
+  void set_codec(const std::string& codec);
+  void rescale_residuals(float factor);
+  [[nodiscard]] std::span<const float> residual(const std::string& name) const;
+
+  [[nodiscard]] std::string save_state() const;
+  [[nodiscard]] std::string save_collapsed_state();
+  void load_state(const std::string& state);
+
+  std::uint64_t step_ = 0;
+  bool measure_next_ = false;
+  ReducerMetrics metrics_;
+
+ private:
+  void make_buckets();
+  void make_plans();
+  void launch_full_buckets();
+  void begin_next_step();
+  void collect_gradient(const ReducerBucket& bucket);
+  void measure();
+  [[nodiscard]] std::size_t idle() const;
+  [[nodiscard]] std::string write_state(bool collapsed, std::span<const std::vector<float>> residuals) const;
+
+  Communicator communicator_;
+  ReducerOptions options_;
+  std::vector<ReducerSlot> slots_;
+  std::map<std::string, std::size_t> by_name_;
+  std::vector<ReducerBucket> buckets_;
+  std::size_t next_bucket_ = 0;
+  bool feedback_ = false;        ///< the codec loses something and the loss is kept
+  std::vector<float> measured_;  ///< the gradients of a measured step, bucket by bucket
+};
+
+}  // namespace gradwire
