@@ -1,0 +1,26 @@
+#pragma once
+
+#include <chrono>
+
+#include "trainer/training_run.hpp"
+
+namespace gradwire::trainer {
+
+/// One line on standard error that redraws itself, a few times a second at most. Draws nothing when that is
+/// no terminal.
+class ProgressBar {
+ public:
+  ProgressBar();
+  ~ProgressBar();
+  ProgressBar(const ProgressBar&) = delete;
+  ProgressBar& operator=(const ProgressBar&) = delete;
+
+  void show(const TrainProgress& progress);
+
+ private:
+  bool visible_;
+  bool drawn_ = false;
+  std::chrono::steady_clock::time_point last_;
+};
+
+}  // namespace gradwire::trainer

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "trainer/sgd.hpp"
+
+namespace gradwire::trainer {
+
+/// What a training run does. All ranks must be given the same, except `threads`.
+struct TrainOptions {
+  std::vector<int> hidden = {512, 512};
+  std::size_t batch = 64;  ///< samples per rank and step
+  SgdOptions sgd;
+  std::uint64_t epochs = 5;
+  std::uint64_t steps = 0;  ///< if not 0, stop after so many steps instead of after `epochs`
+  std::uint64_t seed = 1;   ///< of the initial weights and the shuffle
+
+  std::string codec = "none";
+  std::string algorithm = "auto";
+  bool error_feedback = true;
+  std::uint64_t warm_start = 0;  ///< so many first steps go uncompressed
+  bool overlap = false;          ///< communicate while the backward pass computes
+  std::size_t bucket_bytes = 0;  ///< 0: the Reducer's default, or 1 MiB with overlap
+
+  std::uint64_t eval_every =
+      0;                   ///< steps between evaluations, besides those at the end of each epoch; 0: none
+  std::string checkpoint;  ///< file to write, with the rank as suffix; empty: none
+  std::uint64_t checkpoint_every = 0;  ///< steps between checkpoints, besides those at the end of each epoch
+  std::string resume;                  ///< file to go on from; empty: start anew
+  int threads = 0;  ///< of matrix products per rank; 0: this machine's cores shared among the ranks
+
+  // What the communicator was made with, for the report only.
+  std::string transport = "auto";
+  std::string link_rate;
+};
+
+/// Throws Error(invalid_argument) that names the option.
+void validate(const TrainOptions& options);
+
+}  // namespace gradwire::trainer

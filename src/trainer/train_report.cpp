@@ -1,0 +1,103 @@
+#include "trainer/train_report.hpp"
+
+#include <fmt/format.h>
+
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "trainer/joined.hpp"
+
+namespace gradwire::trainer {
+
+namespace {
+
+double milliseconds_per_step(const TrainReport& report) {
+  return report.steps == 0 ? 0 : 1e3 * report.seconds / static_cast<double>(report.steps);
+}
+
+nlohmann::json config_json(const TrainReport& report) {
+  const TrainOptions& o = report.options;
+  return {
+      {"data", report.data},
+      {"ranks", report.ranks},
+      {"widths", report.widths},
+      {"hidden", o.hidden},
+      {"batch", o.batch},
+      {"lr", o.sgd.learning_rate},
+      {"momentum", o.sgd.momentum},
+      {"weight_decay", o.sgd.weight_decay},
+      {"epochs", o.epochs},
+      {"steps", o.steps},
+      {"seed", o.seed},
+      {"codec", o.codec},
+      {"algorithm", o.algorithm},
+      {"error_feedback", o.error_feedback},
+      {"warm_start", o.warm_start},
+      {"overlap", o.overlap},
+      {"eval_every", o.eval_every},
+      {"transport", o.transport},
+      {"link_rate", o.link_rate},
+      {"threads", report.threads},
+  };
+}
+
+}  // namespace
+
+nlohmann::json to_json(const TrainReport& report) {
+  nlohmann::json epochs = nlohmann::json::array();
+  for (const auto& e : report.epochs) {
+    epochs.push_back({{"epoch", e.epoch},
+                      {"train_loss", e.train_loss},
+                      {"test_accuracy", e.test_accuracy},
+                      {"seconds", e.seconds},
+                      {"cumulative_seconds", e.cumulative_seconds}});
+  }
+  nlohmann::json evaluations = nlohmann::json::array();
+  for (const auto& e : report.evaluations) {
+    evaluations.push_back({{"step", e.step},
+                           {"train_loss", e.train_loss},
+                           {"test_accuracy", e.test_accuracy},
+                           {"seconds", e.seconds}});
+  }
+  return {
+      {"config", config_json(report)},
+      {"epochs", std::move(epochs)},
+      {"evaluations", std::move(evaluations)},
+      {"final",
+       {{"test_accuracy", report.test_accuracy},
+        {"seconds", report.seconds},
+        {"steps", report.steps},
+        {"samples_per_second", report.samples_per_second},
+        {"wire_bytes_per_step", report.wire_bytes_per_step},
+        {"exposed_communication_seconds", report.exposed_communication_seconds},
+        {"replicas_identical", report.replicas_identical},
+        {"weights_fingerprint", fmt::format("{:016x}", report.weights_fingerprint)}}},
+  };
+}
+
+std::string to_table(const TrainReport& report) {
+  const TrainOptions& o = report.options;
+  std::string text;
+  const auto out = std::back_inserter(text);
+  fmt::format_to(out, "{}, MLP {}, {} ranks x batch {}, codec {}, algorithm {}{}\n\n", report.data,
+                 joined(report.widths, "-"), report.ranks, o.batch, o.codec, o.algorithm,
+                 o.link_rate.empty() ? "" : ", links of " + o.link_rate);
+  fmt::format_to(out, "  {:>5}  {:>10}  {:>13}  {:>8}  {:>8}\n", "epoch", "train loss", "test accuracy",
+                 "seconds", "in all");
+  for (const auto& e : report.epochs) {
+    fmt::format_to(out, "  {:>5}  {:>10.4f}  {:>11.2f} %  {:>8.2f}  {:>8.2f}\n", e.epoch, e.train_loss,
+                   100 * e.test_accuracy, e.seconds, e.cumulative_seconds);
+  }
+  fmt::format_to(out, "\n  {:<22}{:.2f} %\n", "test accuracy", 100 * report.test_accuracy);
+  fmt::format_to(out, "  {:<22}{:.2f} ms, of which {:.2f} ms waiting for gradients\n", "a step takes",
+                 milliseconds_per_step(report),
+                 report.steps == 0
+                     ? 0.0
+                     : 1e3 * report.exposed_communication_seconds / static_cast<double>(report.steps));
+  fmt::format_to(out, "  {:<22}{:.0f}\n", "samples a second", report.samples_per_second);
+  fmt::format_to(out, "  {:<22}{:.0f} bytes sent by each rank\n", "a step costs", report.wire_bytes_per_step);
+  fmt::format_to(out, "  {:<22}{}\n", "replicas identical", report.replicas_identical ? "yes" : "NO");
+  return text;
+}
+
+}  // namespace gradwire::trainer

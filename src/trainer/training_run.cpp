@@ -1,0 +1,329 @@
+#include "trainer/training_run.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gradwire/error.hpp"
+#include "gradwire/reducer.hpp"
+#include "trainer/agreement.hpp"
+#include "trainer/checkpoint.hpp"
+#include "trainer/evaluation.hpp"
+#include "trainer/gemm.hpp"
+#include "trainer/joined.hpp"
+#include "trainer/mlp.hpp"
+#include "trainer/sgd.hpp"
+#include "trainer/shard_sampler.hpp"
+#include "trainer/softmax_loss.hpp"
+
+namespace gradwire::trainer {
+
+namespace {
+
+constexpr std::size_t kOverlapBucketBytes = std::size_t{1} << 20U;
+constexpr std::size_t kRowsOfEvaluation = 250;
+
+/// Training time, with pauses for what isn't training.
+class StopWatch {
+ public:
+  void start() { started_ = Clock::now(); }
+  void stop() { total_ += std::chrono::duration<double>(Clock::now() - started_).count(); }
+  void add(double seconds) { total_ += seconds; }
+  [[nodiscard]] double stopped_seconds() const { return total_; }
+  [[nodiscard]] double running_seconds() const {
+    return total_ + std::chrono::duration<double>(Clock::now() - started_).count();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point started_;
+  double total_ = 0;
+};
+
+struct LossMean {
+  double sum = 0;
+  std::uint64_t samples = 0;
+  void add(double mean, std::size_t count) {
+    sum += mean * static_cast<double>(count);
+    samples += count;
+  }
+  [[nodiscard]] double value() const { return samples == 0 ? 0 : sum / static_cast<double>(samples); }
+};
+
+std::vector<int> layer_widths(const TrainOptions& options, const Dataset& data) {
+  std::vector<int> widths{static_cast<int>(data.features)};
+  widths.insert(widths.end(), options.hidden.begin(), options.hidden.end());
+  widths.push_back(static_cast<int>(data.classes));
+  return widths;
+}
+
+class TrainingRun {
+ public:
+  TrainingRun(Communicator comm, const TrainOptions& options, const Dataset& data)
+      : comm_(std::move(comm)),
+        options_(options),
+        data_(data),
+        model_(layer_widths(options, data), std::max(options.batch, kRowsOfEvaluation)),
+        sgd_(model_.weights().size(), options.sgd),
+        sampler_(data.train.count(), comm_.rank(), comm_.world_size(), options.batch, options.seed),
+        total_steps_(options.steps != 0 ? options.steps : options.epochs * sampler_.steps_per_epoch()),
+        loss_slot_(1),
+        reducer_(make_reducer()) {
+    threads_ = options.threads != 0 ? options.threads : default_gemm_threads(comm_.world_size());
+  }
+
+  TrainReport run(const ProgressCallback& progress);
+
+ private:
+  Reducer make_reducer();
+  void require_agreement();
+  void begin();
+  void train_step(std::uint64_t step);
+  void evaluate();
+  void finish_epoch();
+  [[nodiscard]] Checkpoint identity();
+  void save();
+  void load();
+  TrainReport finish();
+  [[nodiscard]] std::uint64_t weights_fingerprint() { return fingerprint(std::as_bytes(model_.weights())); }
+
+  Communicator comm_;
+  const TrainOptions& options_;
+  const Dataset& data_;
+  Mlp model_;
+  Sgd sgd_;
+  ShardSampler sampler_;
+  std::uint64_t total_steps_;
+  /// Reduced with the gradients: every rank sees the mean, and so all agree on whether it is finite, without
+  /// another message.
+  FloatArena loss_slot_;
+  Reducer reducer_;
+  int threads_ = 1;
+  std::vector<std::uint8_t> labels_;
+
+  std::uint64_t first_step_ = 0;
+  std::uint64_t next_step_ = 0;
+  StopWatch watch_;
+  double resumed_seconds_ = 0;
+  double epoch_started_ = 0;
+  LossMean epoch_loss_;
+  LossMean recent_loss_;
+  std::uint64_t samples_ = 0;
+  double accuracy_ = -1;
+  TrainReport report_;
+};
+
+Reducer TrainingRun::make_reducer() {
+  std::vector<NamedTensor> tensors;
+  tensors.push_back({"loss", Tensor(std::span<float>(loss_slot_))});
+  const auto& parameters = model_.parameters();
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    tensors.push_back({parameters[i].name, Tensor(model_.gradient(static_cast<int>(i)))});
+  }
+  ReducerOptions options;
+  // Checks the name even when a warm start begins with another.
+  options.codec = options_.codec;
+  options.algorithm = options_.algorithm;
+  options.error_feedback = options_.error_feedback;
+  options.overlap = options_.overlap;
+  if (options_.bucket_bytes != 0) {
+    options.bucket_bytes = options_.bucket_bytes;
+  } else if (options_.overlap) {
+    options.bucket_bytes = kOverlapBucketBytes;
+  }
+  return {comm_, std::move(tensors), options};
+}
+
+void TrainingRun::require_agreement() {
+  const std::string options = fmt::format(
+      "{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", data_.name, data_.train.count(),
+      data_.test.count(), joined(model_.widths(), "-"), options_.batch, options_.sgd.learning_rate,
+      options_.sgd.momentum, options_.sgd.weight_decay, total_steps_, options_.seed, options_.codec,
+      options_.algorithm, options_.error_feedback, options_.warm_start, options_.bucket_bytes,
+      options_.eval_every, options_.checkpoint.empty(), options_.checkpoint_every, options_.resume.empty());
+  if (!same_on_all_ranks(comm_, fingerprint(std::as_bytes(std::span(options))))) {
+    throw Error(ErrorCode::invalid_argument, "the ranks were given different options or data",
+                "start all ranks with the same command line and data");
+  }
+}
+
+void TrainingRun::begin() {
+  set_gemm_threads(threads_);
+  require_agreement();
+  if (options_.resume.empty()) {
+    model_.initialize(options_.seed);
+    // Mathematical functions may differ by a bit between machines.
+    comm_.broadcast(model_.weights());
+  } else {
+    load();
+  }
+  if (options_.warm_start > first_step_) reducer_.set_codec("none");
+}
+
+void TrainingRun::train_step(std::uint64_t step) {
+  if (step == options_.warm_start && step != first_step_) reducer_.set_codec(options_.codec);
+  const auto indices = sampler_.local(step);
+  const std::size_t rows = indices.size();
+  const std::size_t global = sampler_.global_count(step);
+  data_.gather(data_.train, indices, model_.inputs());
+  labels_.resize(rows);
+  std::ranges::transform(indices, labels_.begin(), [&](std::uint32_t i) { return data_.train.labels[i]; });
+
+  // The mean over ranks of these is the mean over the global batch, also where ranks have unequal parts of
+  // it.
+  const double scale = static_cast<double>(comm_.world_size()) / static_cast<double>(global);
+  const auto logits = model_.forward(rows);
+  loss_slot_[0] = static_cast<float>(
+      scale * softmax_cross_entropy(logits, data_.classes, labels_, static_cast<float>(scale)));
+  reducer_.ready(0);
+  model_.backward(rows, [this](int parameter) { reducer_.ready(parameter + 1); });
+  reducer_.wait();
+
+  const double loss = static_cast<double>(loss_slot_[0]);
+  if (!std::isfinite(loss)) {
+    throw Error(ErrorCode::non_finite, fmt::format("the loss became {} in step {}", loss, step + 1),
+                "lower --lr, or look for broken inputs");
+  }
+  if (!sgd_.step(model_.weights(), model_.gradients())) {
+    throw Error(ErrorCode::non_finite, fmt::format("a gradient became NaN or infinite in step {}", step + 1),
+                "lower --lr, or look for broken inputs");
+  }
+  epoch_loss_.add(loss, global);
+  recent_loss_.add(loss, global);
+  samples_ += global;
+  next_step_ = step + 1;
+}
+
+void TrainingRun::evaluate() {
+  accuracy_ = test_accuracy(comm_, model_, data_);
+  report_.evaluations.push_back({next_step_, recent_loss_.value(), accuracy_, watch_.stopped_seconds()});
+  recent_loss_ = {};
+}
+
+void TrainingRun::finish_epoch() {
+  const std::uint64_t epoch = (next_step_ + sampler_.steps_per_epoch() - 1) / sampler_.steps_per_epoch();
+  const double now = watch_.stopped_seconds();
+  report_.epochs.push_back({epoch, epoch_loss_.value(), accuracy_, now - epoch_started_, now});
+  epoch_started_ = now;
+  epoch_loss_ = {};
+}
+
+TrainReport TrainingRun::run(const ProgressCallback& progress) {
+  begin();
+  reducer_.reset_metrics();
+  comm_.barrier();
+  watch_.start();
+  while (next_step_ < total_steps_) {
+    train_step(next_step_);
+    const bool last = next_step_ == total_steps_;
+    const bool epoch_ends = last || next_step_ % sampler_.steps_per_epoch() == 0;
+    const bool evaluates = epoch_ends || (options_.eval_every != 0 && next_step_ % options_.eval_every == 0);
+    const bool saves =
+        !options_.checkpoint.empty() &&
+        (epoch_ends || (options_.checkpoint_every != 0 && next_step_ % options_.checkpoint_every == 0));
+    if (evaluates || saves) {
+      watch_.stop();
+      if (evaluates) evaluate();
+      if (epoch_ends) finish_epoch();
+      if (saves) save();
+      comm_.barrier();
+      watch_.start();
+    }
+    if (progress) {
+      progress({next_step_, total_steps_, static_cast<double>(loss_slot_[0]), accuracy_,
+                watch_.running_seconds()});
+    }
+  }
+  return finish();
+}
+
+Checkpoint TrainingRun::identity() {
+  Checkpoint checkpoint;
+  checkpoint.data = data_.name;
+  checkpoint.widths = model_.widths();
+  checkpoint.rank = comm_.rank();
+  checkpoint.world_size = comm_.world_size();
+  checkpoint.batch = options_.batch;
+  checkpoint.seed = options_.seed;
+  checkpoint.weights.assign(model_.weights().begin(), model_.weights().end());
+  return checkpoint;
+}
+
+void TrainingRun::save() {
+  Checkpoint checkpoint = identity();
+  checkpoint.step = next_step_;
+  checkpoint.seconds = watch_.stopped_seconds();
+  checkpoint.loss_sum = epoch_loss_.sum;
+  checkpoint.loss_samples = epoch_loss_.samples;
+  checkpoint.velocity.assign(sgd_.velocity().begin(), sgd_.velocity().end());
+  checkpoint.reducer_state = reducer_.save_state();
+  const auto path = checkpoint_path(options_.checkpoint, comm_.rank());
+  write_checkpoint(path, checkpoint);
+  // Nobody replaces a good file before all new ones are safe.
+  comm_.barrier();
+  publish_checkpoint(path);
+}
+
+void TrainingRun::load() {
+  const auto path = checkpoint_path(options_.resume, comm_.rank());
+  const Checkpoint checkpoint = read_checkpoint(path);
+  require_same_run(checkpoint, identity(), path.string());
+  std::ranges::copy(checkpoint.weights, model_.weights().begin());
+  std::ranges::copy(checkpoint.velocity, sgd_.velocity().begin());
+  reducer_.load_state(checkpoint.reducer_state);
+  const std::uint64_t content =
+      fingerprint(std::as_bytes(sgd_.velocity()), weights_fingerprint() + checkpoint.step);
+  if (!same_on_all_ranks(comm_, content)) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("the ranks' checkpoints {}.* are not of the same step", options_.resume),
+                "resume from files that were written together");
+  }
+  if (checkpoint.step >= total_steps_) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("checkpoint {} is at step {} and the run ends at step {}", path.string(),
+                            checkpoint.step, total_steps_),
+                "ask for more --epochs or --steps");
+  }
+  first_step_ = next_step_ = checkpoint.step;
+  watch_.add(checkpoint.seconds);
+  resumed_seconds_ = epoch_started_ = checkpoint.seconds;
+  epoch_loss_ = {checkpoint.loss_sum, checkpoint.loss_samples};
+}
+
+TrainReport TrainingRun::finish() {
+  const auto metrics = reducer_.metrics();
+  std::uint64_t wire_bytes = 0;
+  for (const auto& [codec, bytes] : metrics.wire_bytes) wire_bytes += bytes;
+  report_.options = options_;
+  report_.data = data_.name;
+  report_.widths = model_.widths();
+  report_.ranks = comm_.world_size();
+  report_.threads = threads_;
+  report_.steps = next_step_ - first_step_;
+  report_.test_accuracy = accuracy_;
+  report_.seconds = watch_.stopped_seconds() - resumed_seconds_;
+  report_.samples_per_second = static_cast<double>(samples_) / std::max(report_.seconds, 1e-9);
+  report_.wire_bytes_per_step =
+      mean_over_ranks(comm_, static_cast<double>(wire_bytes) / static_cast<double>(report_.steps));
+  report_.exposed_communication_seconds = metrics.exposed_seconds;
+  report_.weights_fingerprint = weights_fingerprint();
+  report_.replicas_identical = same_on_all_ranks(comm_, report_.weights_fingerprint);
+  return std::move(report_);
+}
+
+}  // namespace
+
+TrainReport train(Communicator comm, const TrainOptions& options, const Dataset& data,
+                  const ProgressCallback& progress) {
+  validate(options);
+  TrainingRun run(std::move(comm), options, data);
+  return run.run(progress);
+}
+
+}  // namespace gradwire::trainer

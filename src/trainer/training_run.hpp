@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "gradwire/communicator.hpp"
+#include "trainer/dataset.hpp"
+#include "trainer/train_options.hpp"
+#include "trainer/train_report.hpp"
+
+namespace gradwire::trainer {
+
+/// How far a run is, after a step.
+struct TrainProgress {
+  std::uint64_t step = 0;
+  std::uint64_t total_steps = 0;
+  double train_loss = 0;      ///< mean over all ranks' samples of this step
+  double test_accuracy = -1;  ///< of the last evaluation; below 0 before the first
+  double seconds = 0;
+};
+
+using ProgressCallback = std::function<void(const TrainProgress&)>;
+
+/// Trains an MLP on `data`, this rank's part of it; collective. Equal options, rank count and codec give
+/// equal weights, bit for bit. Throws Error: what validate() throws; non_finite on every rank when a loss or
+/// gradient is NaN or infinite; what communication throws.
+TrainReport train(Communicator comm, const TrainOptions& options, const Dataset& data,
+                  const ProgressCallback& progress = {});
+
+}  // namespace gradwire::trainer
