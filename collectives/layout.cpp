@@ -9,31 +9,32 @@ namespace {
 
 constexpr std::size_t kMinSegmentPayload = 8 * 1024;
 constexpr std::size_t kSegmentsPerChunk = 4;
-constexpr std::size_t kAlignedElements = 16;  ///< a cache line of float32
 
 constexpr std::size_t divide_up(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
 
-/// Walks over all tensors, grain by grain, in O(1) for any number of grains of one tensor. A grain is a whole
-/// number of blocks; a tensor's last one may be shorter.
+/// Walks over all tensors, any number of blocks of one tensor at once. A tensor's last block may be short.
 class Cursor {
  public:
-  Cursor(std::span<const std::size_t> counts, const compress::Codec& codec, std::size_t grain)
-      : counts_(counts), codec_(&codec), grain_(grain), grain_bytes_(codec.max_payload(grain)) {
+  Cursor(std::span<const std::size_t> counts, const compress::Codec& codec)
+      : counts_(counts),
+        codec_(&codec),
+        block_(codec.block()),
+        block_bytes_(codec.max_payload(codec.block())) {
     skip_finished();
   }
 
   [[nodiscard]] bool at_end() const { return tensor_ == counts_.size(); }
 
-  /// Whole grains left in this tensor; when there are none, what is left is one short grain.
-  [[nodiscard]] std::size_t whole_grains() const { return (counts_[tensor_] - element_) / grain_; }
-  [[nodiscard]] std::size_t grain_bytes() const {
-    return whole_grains() > 0 ? grain_bytes_ : codec_->max_payload(counts_[tensor_] - element_);
+  /// Whole blocks left in this tensor; when there are none, what is left is one short block.
+  [[nodiscard]] std::size_t whole_blocks() const { return (counts_[tensor_] - element_) / block_; }
+  [[nodiscard]] std::size_t block_bytes() const {
+    return whole_blocks() > 0 ? block_bytes_ : codec_->max_payload(counts_[tensor_] - element_);
   }
 
-  /// Takes up to `grains` whole grains of this tensor, or its short one, as a piece.
-  Piece take(std::size_t grains) {
-    const std::size_t whole = whole_grains();
-    const std::size_t count = whole > 0 ? std::min(grains, whole) * grain_ : counts_[tensor_] - element_;
+  /// Takes up to `blocks` whole blocks of this tensor, or its short one, as a piece.
+  Piece take(std::size_t blocks) {
+    const std::size_t whole = whole_blocks();
+    const std::size_t count = whole > 0 ? std::min(blocks, whole) * block_ : counts_[tensor_] - element_;
     const Piece piece{.tensor = static_cast<std::uint32_t>(tensor_), .begin = element_, .count = count};
     element_ += count;
     skip_finished();
@@ -50,8 +51,8 @@ class Cursor {
 
   std::span<const std::size_t> counts_;
   const compress::Codec* codec_;
-  std::size_t grain_;
-  std::size_t grain_bytes_;
+  std::size_t block_;
+  std::size_t block_bytes_;
   std::size_t tensor_ = 0;
   std::size_t element_ = 0;
 };
@@ -62,15 +63,7 @@ std::size_t total_payload(std::span<const std::size_t> counts, const compress::C
   return bytes;
 }
 
-/// Where chunks are long, cuts keep to cache lines; where they are short, balance matters more.
-std::size_t choose_grain(std::span<const std::size_t> counts, const compress::Codec& codec, int chunk_count) {
-  std::size_t elements = 0;
-  for (const std::size_t count : counts) elements += count;
-  const std::size_t block = std::max<std::size_t>(codec.block(), 1);
-  const std::size_t aligned = divide_up(kAlignedElements, block) * block;
-  return elements / static_cast<std::size_t>(chunk_count) >= 64 * aligned ? aligned : block;
-}
-
+/// Grows the last piece where the new one continues it, unless it lies before `first`.
 void append(std::vector<Piece>& pieces, const Piece& piece, std::size_t first) {
   if (pieces.size() > first && pieces.back().tensor == piece.tensor &&
       pieces.back().begin + pieces.back().count == piece.begin) {
@@ -80,29 +73,29 @@ void append(std::vector<Piece>& pieces, const Piece& piece, std::size_t first) {
   }
 }
 
-/// Takes pieces until about `target` bytes are reached, rounding to the nearest grain. Returns the bytes
+/// Takes pieces until about `target` bytes are reached, rounding to the nearest block. Returns the bytes
 /// taken.
 std::size_t take_chunk(Cursor& cursor, std::size_t target, bool last, std::vector<Piece>& pieces) {
   std::size_t taken = 0;
   while (!cursor.at_end()) {
-    const std::size_t bytes = std::max<std::size_t>(cursor.grain_bytes(), 1);
-    std::size_t grains = cursor.whole_grains();
+    const std::size_t bytes = std::max<std::size_t>(cursor.block_bytes(), 1);
+    std::size_t blocks = cursor.whole_blocks();
     if (!last) {
       if (taken >= target) break;
-      grains = std::min((target - taken + bytes / 2) / bytes, std::max<std::size_t>(grains, 1));
-      if (grains == 0) break;
+      blocks = std::min((target - taken + bytes / 2) / bytes, std::max<std::size_t>(blocks, 1));
+      if (blocks == 0) break;
     }
-    taken += bytes * std::max<std::size_t>(grains, 1);
-    append(pieces, cursor.take(grains), 0);
+    taken += bytes * std::max<std::size_t>(blocks, 1);
+    append(pieces, cursor.take(blocks), 0);
   }
   return taken;
 }
 
-/// Cuts one chunk's pieces into segments of nearly equal size, none above `limit` unless a grain alone is.
+/// Cuts one chunk's pieces into segments of nearly equal size, none above `limit` unless a block alone is.
 class SegmentCutter {
  public:
-  SegmentCutter(Layout& layout, const compress::Codec& codec, std::size_t grain, std::size_t limit)
-      : layout_(&layout), codec_(&codec), grain_(grain), limit_(std::max<std::size_t>(limit, 1)) {}
+  SegmentCutter(Layout& layout, const compress::Codec& codec, std::size_t limit)
+      : layout_(&layout), codec_(&codec), block_(codec.block()), limit_(std::max<std::size_t>(limit, 1)) {}
 
   void cut(std::uint32_t chunk, std::span<const Piece> pieces) {
     std::size_t left = 0;
@@ -117,7 +110,8 @@ class SegmentCutter {
           begin(chunk, segment_.index + 1, left);
           continue;
         }
-        layout_->pieces.push_back({.tensor = rest.tensor, .begin = rest.begin, .count = count});
+        append(layout_->pieces, {.tensor = rest.tensor, .begin = rest.begin, .count = count},
+               segment_.piece_begin);
         segment_.count += count;
         segment_.payload_bound += codec_->max_payload(count);
         rest.begin += count;
@@ -144,18 +138,18 @@ class SegmentCutter {
   [[nodiscard]] std::size_t fitting(std::size_t count) const {
     const std::size_t used = segment_.payload_bound;
     if (used >= target_ && segment_.count > 0) return 0;
-    const std::size_t whole = count / grain_;
-    const std::size_t bytes = std::max<std::size_t>(codec_->max_payload(whole > 0 ? grain_ : count), 1);
+    const std::size_t whole = count / block_;
+    const std::size_t bytes = std::max<std::size_t>(codec_->max_payload(whole > 0 ? block_ : count), 1);
     const std::size_t room = limit_ > used ? (limit_ - used) / bytes : 0;
-    if (room == 0) return segment_.count > 0 ? 0 : std::min(count, grain_);
+    if (room == 0) return segment_.count > 0 ? 0 : std::min(count, block_);
     if (whole == 0) return count;
     const std::size_t wanted = std::max<std::size_t>(divide_up(target_ - std::min(used, target_), bytes), 1);
-    return std::min({whole, room, wanted}) * grain_;
+    return std::min({whole, room, wanted}) * block_;
   }
 
   Layout* layout_;
   const compress::Codec* codec_;
-  std::size_t grain_;
+  std::size_t block_;
   std::size_t limit_;
   std::size_t target_ = 0;
   Segment segment_;
@@ -167,12 +161,10 @@ Layout make_layout(std::span<const std::size_t> counts, const compress::Codec& c
                    std::size_t segment_payload) {
   const std::size_t chunks = static_cast<std::size_t>(std::max(chunk_count, 1));
   const std::size_t total = total_payload(counts, codec);
-  std::size_t grain = choose_grain(counts, codec, static_cast<int>(chunks));
-  if (codec.max_payload(grain) > segment_payload) grain = std::max<std::size_t>(codec.block(), 1);
 
   Layout layout;
-  Cursor cursor(counts, codec, grain);
-  SegmentCutter cutter(layout, codec, grain, segment_payload);
+  Cursor cursor(counts, codec);
+  SegmentCutter cutter(layout, codec, segment_payload);
   std::vector<Piece> pieces;
   std::size_t taken = 0;
   for (std::size_t chunk = 0; chunk < chunks; ++chunk) {

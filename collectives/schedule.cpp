@@ -45,6 +45,20 @@ std::string_view to_string(Collective collective) noexcept {
   return "unknown";
 }
 
+std::string_view to_string(Verb verb) noexcept {
+  switch (verb) {
+    case Verb::encode: return "encode";
+    case Verb::send: return "send";
+    case Verb::recv: return "recv";
+    case Verb::add: return "add";
+    case Verb::assign: return "assign";
+    case Verb::finish: return "finish";
+  }
+  return "unknown";
+}
+
+std::string_view to_string(Stage stage) noexcept { return stage == Stage::partial ? "partial" : "result"; }
+
 Collective parse_collective(std::string_view name) {
   std::string names;
   for (const Collective collective : kCollectives) {

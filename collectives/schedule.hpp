@@ -23,9 +23,12 @@ enum class Verb : std::uint8_t {
   finish,  ///< running sum plus residual is the result; the residual becomes zero
 };
 
+std::string_view to_string(Verb verb) noexcept;  ///< "encode", ...
+
 /// Whether a frame is a partial sum on its way in or a result on its way out. Averaging divides when a result
 /// is encoded.
 enum class Stage : std::uint8_t { partial, result };
+std::string_view to_string(Stage stage) noexcept;  ///< "partial", "result"
 
 struct Step {
   Verb verb = Verb::encode;
