@@ -17,6 +17,7 @@ struct ChunkBuilder {
   std::map<int, int> slot_origin;          ///< slot -> peer that it comes from, or kOwn
   std::map<int, std::size_t> awaited;      ///< slot -> index into the peer's receives, not yet consumed
   std::map<int, std::size_t> consumed_by;  ///< slot -> instruction that took it from the peer
+  int kept_unassigned = 0;  ///< frames taken early for forwarding whose `assign` step has not come yet
 };
 
 /// A transfer of a whole chunk, before it is cut into segments.
@@ -33,6 +34,12 @@ class Compiler {
         receives_(static_cast<std::size_t>(schedule.ranks)) {
     for (const Step& step : schedule.steps[static_cast<std::size_t>(rank)]) {
       for (int chunk = step.chunk_begin; chunk < step.chunk_end; ++chunk) take(step, chunk);
+    }
+    for (const ChunkBuilder& builder : chunks_) {
+      if (builder.kept_unassigned != 0 || !builder.awaited.empty()) {
+        throw Error(ErrorCode::invalid_argument, "a schedule receives a frame that it never adds or assigns",
+                    "make schedules with make_schedule()");
+      }
     }
   }
 
@@ -116,8 +123,9 @@ class Compiler {
           append(add ? Action::add_own : Action::assign_own, -1);
         } else if (builder.awaited.contains(step.slot)) {
           consume(builder, step, append(add ? Action::receive_add : Action::receive_assign, origin));
+        } else {
+          --builder.kept_unassigned;  // a forward has taken the frame already, and assigned it
         }
-        // Otherwise a forward has consumed the frame already, and assigned it.
         break;
       }
       case Verb::finish: append(Action::finish, -1); break;
@@ -131,6 +139,7 @@ class Compiler {
       builder.instructions.push_back(
           {Action::receive_keep, send.stage, static_cast<std::uint16_t>(send.layer), origin});
       consume(builder, send, builder.instructions.size() - 1);
+      ++builder.kept_unassigned;
     } else {
       Instruction& taken = builder.instructions[builder.consumed_by.at(send.slot)];
       assert(taken.action != Action::receive_add);

@@ -186,25 +186,24 @@ void Reducer::Impl::measure() {
 }
 
 /// Throws when a step is under way.
-std::size_t Reducer::Impl::idle() const {
+void Reducer::Impl::require_idle() const {
   const bool under_way =
       std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) { return slot.ready; });
   if (under_way) {
     throw Error(ErrorCode::invalid_argument, "the Reducer was changed in the middle of a step",
                 "call wait() first");
   }
-  return slots_.size();
 }
 
 void Reducer::Impl::set_codec(const std::string& codec) {
-  idle();
+  require_idle();
   (void)compress::make_codec(codec);
   options_.codec = codec;
   make_plans();
 }
 
 void Reducer::Impl::rescale_residuals(float factor) {
-  idle();
+  require_idle();
   if (!std::isfinite(factor)) {
     throw Error(ErrorCode::invalid_argument, fmt::format("residuals were to be scaled by {}", factor),
                 "pass a finite factor: new world size / old world size, or new loss scale / old loss scale");

@@ -58,7 +58,7 @@ class Reducer::Impl {
   void begin_next_step();
   void collect_gradient(const ReducerBucket& bucket);
   void measure();
-  [[nodiscard]] std::size_t idle() const;
+  void require_idle() const;
   [[nodiscard]] std::string write_state(bool collapsed, std::span<const std::vector<float>> residuals) const;
 
   Communicator communicator_;

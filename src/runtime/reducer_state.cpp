@@ -56,14 +56,14 @@ std::string Reducer::Impl::write_state(bool collapsed, std::span<const std::vect
 }
 
 std::string Reducer::Impl::save_state() const {
-  idle();
+  require_idle();
   std::vector<std::vector<float>> residuals;
   for (const ReducerSlot& slot : slots_) residuals.push_back(slot.residual);
   return write_state(false, residuals);
 }
 
 std::string Reducer::Impl::save_collapsed_state() {
-  idle();
+  require_idle();
   std::vector<std::vector<float>> residuals;
   for (const ReducerSlot& slot : slots_) {
     residuals.push_back(slot.residual);
@@ -73,7 +73,7 @@ std::string Reducer::Impl::save_collapsed_state() {
 }
 
 void Reducer::Impl::load_state(const std::string& state) {
-  idle();
+  require_idle();
   const auto bytes = std::as_bytes(std::span(state));
   if (bytes.size() < kHeaderBytes + 4) refuse(fmt::format("{} bytes are too few", bytes.size()));
   base::ByteReader trailer(bytes.last(4));
