@@ -2,7 +2,6 @@
 #include "compress/onebit_kernels.hpp"
 #include "compress/plain_kernels.hpp"
 namespace gradwire::compress {
-const OnebitKernels& onebit_simd_kernels() noexcept { return onebit_scalar_kernels(); }
 const HalfKernels& half_simd_kernels(HalfFormat format) noexcept { return half_scalar_kernels(format); }
 const PlainKernels& plain_simd_kernels() noexcept { return plain_scalar_kernels(); }
 }  // namespace gradwire::compress

@@ -1,0 +1,227 @@
+// Every instruction set that this processor has, against the scalar definition: payloads, residuals and
+// decoded values must agree to the bit.
+
+#include "compress/simd_targets.hpp"
+// Highway's list of targets depends on the lines above.
+#include <gtest/gtest.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <memory>
+#include <tuple>
+
+#include "codec_test_data.hpp"
+
+namespace gradwire::compress {
+namespace {
+
+/// Makes the dynamic dispatch choose one target while it lives.
+class ForcedTarget {
+ public:
+  explicit ForcedTarget(std::int64_t target) {
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().DeInit();
+  }
+  ~ForcedTarget() {
+    hwy::SetSupportedTargetsForTest(0);
+    hwy::GetChosenTarget().DeInit();
+  }
+  ForcedTarget(const ForcedTarget&) = delete;
+  ForcedTarget& operator=(const ForcedTarget&) = delete;
+};
+
+std::vector<std::size_t> lengths() {
+  std::vector<std::size_t> all;
+  for (std::size_t n = 0; n <= 600; ++n) all.push_back(n);
+  for (const std::size_t n : {1023, 1024, 1025, 2048, 4096 + 3}) all.push_back(n);
+  return all;
+}
+
+/// Floats at any offset from a cache line, so that loads and streaming stores meet every alignment.
+class Shifted {
+ public:
+  Shifted(const Floats& values, std::size_t shift) : storage_(values.size() + 32), count_(values.size()) {
+    const auto address = reinterpret_cast<std::uintptr_t>(storage_.data());
+    start_ = (64 - address % 64) % 64 / sizeof(float) + shift;
+    std::copy(values.begin(), values.end(), data());
+  }
+  float* data() { return storage_.data() + start_; }
+  Floats copy() { return {data(), data() + count_}; }
+
+ private:
+  Floats storage_;
+  std::size_t count_;
+  std::size_t start_ = 0;
+};
+
+struct Outcome {
+  Bytes payload;
+  Floats residual;
+  bool finite = true;
+  bool operator==(const Outcome& other) const {
+    return payload == other.payload && patterns(residual) == patterns(other.residual) &&
+           finite == other.finite;
+  }
+};
+
+enum class Mode { no_feedback, from_nothing, in_place, shadow };
+
+struct Work {
+  Floats value;
+  Floats residual;
+  float scale = 1;
+  Bytes addend;  ///< empty: encode alone
+  std::size_t shift = 0;
+};
+
+Outcome run(const Codec& codec, const Work& work, Mode mode) {
+  Shifted value(work.value, work.shift);
+  Shifted residual(work.residual, work.shift);
+  Shifted shadow(Floats(work.value.size(), -7.0F), work.shift);
+  Encode in{value.data(), nullptr, nullptr, work.value.size(), work.scale};
+  if (mode == Mode::in_place || mode == Mode::shadow) in.residual = residual.data();
+  if (mode == Mode::in_place) in.residual_out = residual.data();
+  if (mode == Mode::shadow || mode == Mode::from_nothing) in.residual_out = shadow.data();
+
+  // The payload sits at an odd address, with guard bytes on both sides.
+  const std::byte guard{0xA5};
+  Bytes buffer(codec.max_payload(in.count) + 18, guard);
+  std::byte* payload = buffer.data() + 9;
+  const Encoded encoded = work.addend.empty()
+                              ? codec.encode(in, payload)
+                              : codec.add_then_encode(work.addend, 1.0F / work.scale, in, payload);
+  EXPECT_TRUE(std::all_of(buffer.begin(), buffer.begin() + 9, [&](std::byte b) { return b == guard; }));
+  EXPECT_TRUE(std::all_of(buffer.begin() + 9 + static_cast<std::ptrdiff_t>(encoded.bytes), buffer.end(),
+                          [&](std::byte b) { return b == guard; }));
+  Outcome outcome;
+  outcome.payload.assign(payload, payload + encoded.bytes);
+  outcome.residual = mode == Mode::in_place ? residual.copy() : shadow.copy();
+  outcome.finite = encoded.finite;
+  return outcome;
+}
+
+class SimdAgreement : public testing::TestWithParam<std::tuple<std::int64_t, std::string>> {
+ protected:
+  void SetUp() override {
+    const auto& [target, spec] = GetParam();
+    forced_ = std::make_unique<ForcedTarget>(target);
+    fast_ = make_codec(spec);
+    reference_ = make_reference_codec(spec);
+  }
+
+  void compare_encoding(const Work& work) {
+    for (const Mode mode : {Mode::no_feedback, Mode::from_nothing, Mode::in_place, Mode::shadow}) {
+      const Outcome expected = run(*reference_, work, mode);
+      const Outcome actual = run(*fast_, work, mode);
+      ASSERT_TRUE(actual == expected) << "count " << work.value.size() << ", mode " << static_cast<int>(mode)
+                                      << ", scale " << work.scale << ", added " << !work.addend.empty();
+    }
+  }
+
+  void compare_decoding(const Bytes& payload, std::size_t count) {
+    EXPECT_EQ(patterns(decode(*fast_, payload, count)), patterns(decode(*reference_, payload, count)));
+    for (const float factor : {1.0F, 3.0F}) {
+      Shifted expected(wild(count, 5), 1);
+      Shifted actual(expected.copy(), 1);
+      reference_->decode_add(payload, expected.data(), count, factor);
+      fast_->decode_add(payload, actual.data(), count, factor);
+      ASSERT_EQ(patterns_any_nan(actual.copy()), patterns_any_nan(expected.copy())) << "count " << count;
+    }
+  }
+
+  std::unique_ptr<ForcedTarget> forced_;
+  std::shared_ptr<const Codec> fast_;
+  std::shared_ptr<const Codec> reference_;
+};
+
+TEST_P(SimdAgreement, EveryLength) {
+  for (const std::size_t count : lengths()) {
+    const auto seed = static_cast<unsigned>(count);
+    for (const float scale : {1.0F, 1.0F / 3.0F}) {
+      Work work{gaussian(count, seed), gaussian(count, seed + 1), scale, {}, count % 5};
+      compare_encoding(work);
+      work.addend = encode(*reference_, {gaussian(count, 3).data(), nullptr, nullptr, count, scale});
+      compare_encoding(work);
+      compare_decoding(work.addend, count);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(SimdAgreement, EveryMagnitude) {
+  for (const std::size_t count : {1, 15, 256, 257, 1024, 3000}) {
+    for (unsigned seed = 0; seed < 20; ++seed) {
+      for (const float largest : {1e-38F, 1.0F, 7e4F, 1e30F, std::numeric_limits<float>::max()}) {
+        for (const float scale : {1.0F, 1.0F / 3.0F}) {
+          Work work{wild(count, seed, largest), wild(count, seed + 100, largest), scale, {}, seed % 3};
+          compare_encoding(work);
+          work.addend =
+              encode(*reference_, {wild(count, seed + 200, largest).data(), nullptr, nullptr, count, scale});
+          compare_encoding(work);
+          compare_decoding(work.addend, count);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(SimdAgreement, ZerosOfBothSigns) {
+  for (const std::size_t count : {16, 256, 1000, 2048}) {
+    for (const float zero : {0.0F, -0.0F}) {
+      compare_encoding({Floats(count, zero), Floats(count, -0.0F), 1.0F, {}, 0});
+      compare_encoding({Floats(count, zero), Floats(count, 0.0F), 1.0F / 3.0F, {}, 0});
+    }
+  }
+}
+
+TEST_P(SimdAgreement, NotFinite) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float poison : {std::nanf(""), -std::nanf("7"), infinity, -infinity}) {
+    for (const std::size_t at : {std::size_t{0}, std::size_t{255}, std::size_t{700}, std::size_t{1030}}) {
+      Work work{gaussian(1031, 1), gaussian(1031, 2), 1.0F, {}, 0};
+      work.value[at] = poison;
+      if (fast_->identity()) {
+        work.residual.assign(work.residual.size(), 0.0F);
+        continue;
+      }
+      compare_encoding(work);
+      compare_decoding(encode(*reference_, {work.value.data(), nullptr, nullptr, 1031, 1.0F}), 1031);
+    }
+  }
+}
+
+TEST_P(SimdAgreement, LargeShadowIsStreamed) {
+  // Long enough for streaming stores, aligned and not.
+  for (const std::size_t shift : {0, 1, 4, 8}) {
+    Work work{gaussian(70000, 1), gaussian(70000, 2), 1.0F, {}, shift};
+    work.value[300] = fast_->identity() ? 0.0F : std::nanf("");
+    compare_encoding(work);
+  }
+}
+
+TEST_P(SimdAgreement, ArbitraryPayloadsDecodeAlike) {
+  std::mt19937 engine(1);
+  for (const std::size_t count : {1, 8, 31, 256, 300, 2000}) {
+    for (int round = 0; round < 50; ++round) {
+      Bytes payload(fast_->max_payload(count));
+      for (std::byte& byte : payload) byte = static_cast<std::byte>(engine());
+      compare_decoding(payload, count);
+    }
+  }
+}
+
+std::string name_of(const testing::TestParamInfo<std::tuple<std::int64_t, std::string>>& info) {
+  std::string name = hwy::TargetName(std::get<0>(info.param)) + ("_" + std::get<1>(info.param));
+  std::replace_if(
+      name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, SimdAgreement,
+                         testing::Combine(testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
+                                          testing::ValuesIn(all_specs())),
+                         name_of);
+
+}  // namespace
+}  // namespace gradwire::compress
