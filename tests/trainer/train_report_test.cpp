@@ -1,0 +1,64 @@
+#include "trainer/train_report.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace gradwire::trainer {
+namespace {
+
+TrainReport example() {
+  TrainReport report;
+  report.data = "mnist";
+  report.widths = {784, 512, 10};
+  report.ranks = 4;
+  report.options.codec = "onebit";
+  report.options.link_rate = "100mbit";
+  report.steps = 10;
+  report.epochs = {{1, 0.5, 0.75, 2.0, 2.0}, {2, 0.25, 0.875, 1.5, 3.5}};
+  report.evaluations = {{5, 0.5, 0.75, 2.0}, {10, 0.25, 0.875, 3.5}};
+  report.test_accuracy = 0.875;
+  report.seconds = 3.5;
+  report.samples_per_second = 1000;
+  report.wire_bytes_per_step = 123456;
+  report.exposed_communication_seconds = 1.25;
+  report.replicas_identical = true;
+  return report;
+}
+
+TEST(TrainReport, json_has_the_documented_fields) {
+  const auto json = to_json(example());
+  EXPECT_EQ(json.at("config").at("codec"), "onebit");
+  EXPECT_EQ(json.at("config").at("ranks"), 4);
+  ASSERT_EQ(json.at("epochs").size(), 2U);
+  const auto& epoch = json.at("epochs")[1];
+  EXPECT_EQ(epoch.at("epoch"), 2);
+  EXPECT_EQ(epoch.at("train_loss"), 0.25);
+  EXPECT_EQ(epoch.at("test_accuracy"), 0.875);
+  EXPECT_EQ(epoch.at("seconds"), 1.5);
+  EXPECT_EQ(epoch.at("cumulative_seconds"), 3.5);
+  EXPECT_EQ(json.at("evaluations")[0].at("step"), 5);
+  const auto& last = json.at("final");
+  EXPECT_EQ(last.at("test_accuracy"), 0.875);
+  EXPECT_EQ(last.at("seconds"), 3.5);
+  EXPECT_EQ(last.at("samples_per_second"), 1000);
+  EXPECT_EQ(last.at("wire_bytes_per_step"), 123456);
+  EXPECT_EQ(last.at("exposed_communication_seconds"), 1.25);
+  EXPECT_EQ(last.at("replicas_identical"), true);
+}
+
+TEST(TrainReport, table_shows_what_matters) {
+  const std::string table = to_table(example());
+  for (const char* const part :
+       {"mnist", "784-512-10", "onebit", "100mbit", "87.50 %", "350.00 ms", "123456", "yes"}) {
+    EXPECT_THAT(table, testing::HasSubstr(part));
+  }
+  TrainReport broken = example();
+  broken.replicas_identical = false;
+  EXPECT_THAT(to_table(broken), testing::HasSubstr("NO"));
+}
+
+}  // namespace
+}  // namespace gradwire::trainer
