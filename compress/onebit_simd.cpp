@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "compress/encode_rest.hpp"
 #include "compress/onebit_arithmetic.hpp"
 #include "compress/onebit_kernels.hpp"
 
@@ -379,15 +380,8 @@ struct Tail {
 bool encode(const OnebitOptions& options, const Encode& in, const Addend& addend, std::byte* payload) {
   bool finite = HWY_DYNAMIC_DISPATCH(EncodeFullBlocks)(options, in, addend, payload);
   const Tail tail(options, in.count);
-  if (tail.first == in.count) return finite;
-  Encode rest = in;
-  rest.value += tail.first;
-  if (in.residual != nullptr) rest.residual += tail.first;
-  if (in.residual_out != nullptr) rest.residual_out += tail.first;
-  rest.count -= tail.first;
-  Addend rest_addend = addend;
-  if (addend.payload != nullptr) rest_addend.payload += tail.offset;
-  finite &= onebit_scalar_kernels().encode(options, rest, rest_addend, payload + tail.offset);
+  finite &= onebit_scalar_kernels().encode(options, from(in, tail.first), from(addend, tail.offset),
+                                           payload + tail.offset);
   return finite;
 }
 
