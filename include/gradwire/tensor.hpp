@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "gradwire/export.hpp"
 
@@ -27,6 +28,8 @@ struct Tensor {
   Tensor(void* elements, std::size_t element_count, DType type) noexcept
       : data(elements), count(element_count), dtype(type) {}
   Tensor(std::span<float> values) noexcept  // NOLINT(google-explicit-constructor): a view of a view
+      : data(values.data()), count(values.size()) {}
+  Tensor(std::vector<float>& values) noexcept  // NOLINT(google-explicit-constructor): a view of its elements
       : data(values.data()), count(values.size()) {}
 
   [[nodiscard]] std::size_t bytes() const noexcept { return count * size_of(dtype); }
