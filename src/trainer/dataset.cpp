@@ -25,39 +25,6 @@ constexpr std::array kKnown = {
     KnownDataset{"mnist", nullptr},
 };
 
-const KnownDataset& find_known(const std::string& name) {
-  const auto* const found = std::ranges::find(kKnown, name, &KnownDataset::name);
-  if (found == kKnown.end()) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("unknown data set '{}'", name),
-                fmt::format("choose one of {}", joined(dataset_names(), ", ")));
-  }
-  return *found;
-}
-
-std::filesystem::path folder_of(const KnownDataset& known, const std::filesystem::path& folder) {
-  std::error_code ignored;
-  if (!folder.empty()) {
-    if (!std::filesystem::is_directory(folder, ignored)) {
-      throw Error(ErrorCode::invalid_argument, fmt::format("{} is not a folder", folder.string()),
-                  fmt::format("give the folder of {}'s four IDX files with --data-dir", known.name));
-    }
-    return folder;
-  }
-  if (known.usual_folder == nullptr) {
-    throw Error(
-        ErrorCode::invalid_argument, fmt::format("the data set {} has no usual place", known.name),
-        "give the folder of its four IDX files (train-images-idx3-ubyte.gz and so on) with --data-dir, or "
-        "in GRADWIRE_DATA");
-  }
-  if (!std::filesystem::is_directory(known.usual_folder, ignored)) {
-    throw Error(
-        ErrorCode::invalid_argument, fmt::format("{} is not installed in {}", known.name, known.usual_folder),
-        "install Debian's dataset-fashion-mnist (./dev setup does), or give the folder of its four IDX files "
-        "with --data-dir");
-  }
-  return known.usual_folder;
-}
-
 IdxArray read_one(const std::filesystem::path& folder, const std::string& stem, std::size_t dimensions) {
   std::filesystem::path path = folder / stem;
   std::error_code ignored;
@@ -103,6 +70,41 @@ std::vector<std::string> dataset_names() {
   std::vector<std::string> names;
   for (const auto& known : kKnown) names.emplace_back(known.name);
   return names;
+}
+
+std::filesystem::path find_dataset(const std::string& name, const std::filesystem::path& folder,
+                                   const std::filesystem::path& data_home) {
+  const auto* const known = std::ranges::find(kKnown, name, &KnownDataset::name);
+  if (known == kKnown.end()) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("unknown data set '{}'", name),
+                fmt::format("choose one of {}", joined(dataset_names(), ", ")));
+  }
+  const auto exists = [](const std::filesystem::path& path) {
+    std::error_code ignored;
+    return std::filesystem::is_directory(path, ignored);
+  };
+  if (!folder.empty()) {
+    if (exists(folder)) return folder;
+    throw Error(ErrorCode::invalid_argument, fmt::format("{} is not a folder", folder.string()),
+                fmt::format("give the folder of {}'s four IDX files with --data-dir", name));
+  }
+  if (!data_home.empty()) {
+    if (exists(data_home / name)) return data_home / name;
+    if (known->usual_folder == nullptr && exists(data_home)) return data_home;
+  }
+  if (known->usual_folder == nullptr) {
+    throw Error(
+        ErrorCode::invalid_argument, fmt::format("the data set {} was not found", name),
+        "give the folder of its four IDX files (train-images-idx3-ubyte.gz and so on) with --data-dir, or "
+        "in GRADWIRE_DATA");
+  }
+  if (!exists(known->usual_folder)) {
+    throw Error(
+        ErrorCode::invalid_argument, fmt::format("{} is not installed in {}", name, known->usual_folder),
+        "install Debian's dataset-fashion-mnist (./dev setup does), or give the folder of its four IDX files "
+        "with --data-dir");
+  }
+  return known->usual_folder;
 }
 
 void Dataset::gather(const LabelledImages& from, std::span<const std::uint32_t> indices,
@@ -151,13 +153,11 @@ void prepare_dataset(Dataset& dataset) {
 }
 
 Dataset load_dataset(const std::string& name, const std::filesystem::path& folder) {
-  const KnownDataset& known = find_known(name);
-  const auto place = folder_of(known, folder);
   Dataset dataset;
   dataset.name = name;
   dataset.classes = 10;
-  dataset.train = read_part(place, "train", dataset.features);
-  dataset.test = read_part(place, "t10k", dataset.features);
+  dataset.train = read_part(folder, "train", dataset.features);
+  dataset.test = read_part(folder, "t10k", dataset.features);
   prepare_dataset(dataset);
   return dataset;
 }

@@ -35,9 +35,14 @@ struct Dataset {
 /// "mnist", "fashion-mnist".
 std::vector<std::string> dataset_names();
 
-/// Loads the four IDX files (plain or .gz, by their usual names) from `folder`; an empty folder means the
-/// data set's usual place. Throws Error: invalid_argument for an unknown name, a missing folder or file, or a
-/// damaged one.
+/// Where a data set's files are: `folder` if given; else `data_home`/NAME, where that exists; else the data
+/// set's usual place, and for one that has none `data_home` itself. Throws Error(invalid_argument) for an
+/// unknown name or a missing folder.
+std::filesystem::path find_dataset(const std::string& name, const std::filesystem::path& folder,
+                                   const std::filesystem::path& data_home = {});
+
+/// Loads the four IDX files (plain or .gz, by their usual names) from `folder`. Throws
+/// Error(invalid_argument) for a missing file or a damaged one.
 Dataset load_dataset(const std::string& name, const std::filesystem::path& folder);
 
 /// Checks that images and labels fit each other and fills `normalized`. Throws Error(invalid_argument).

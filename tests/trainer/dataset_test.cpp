@@ -102,15 +102,30 @@ TEST(Dataset, refuses_files_that_do_not_belong_together) {
   expect_refused(folder.path(), "train-images-idx3-ubyte");
 }
 
+TEST(Dataset, is_found_where_it_was_put) {
+  const TemporaryFolder home;
+  const auto& path = home.path();
+  EXPECT_EQ(find_dataset("mnist", path), path);
+  EXPECT_EQ(find_dataset("mnist", {}, path), path);
+  std::filesystem::create_directory(path / "mnist");
+  EXPECT_EQ(find_dataset("mnist", {}, path), path / "mnist");
+  std::filesystem::create_directory(path / "fashion-mnist");
+  EXPECT_EQ(find_dataset("fashion-mnist", {}, path), path / "fashion-mnist");
+  EXPECT_EQ(find_dataset("fashion-mnist", path, "/nonexistent"), path);
+}
+
 TEST(Dataset, says_which_sets_and_folders_there_are) {
-  try {
-    load_dataset("cifar", {});
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("fashion-mnist, mnist"));
-  }
-  expect_refused({}, "GRADWIRE_DATA");
-  expect_refused("/nonexistent", "--data-dir");
+  const auto message = [](const std::string& name, const std::string& folder, const std::string& home) {
+    try {
+      return find_dataset(name, folder, home).string();
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+  };
+  EXPECT_THAT(message("cifar", "", ""), HasSubstr("fashion-mnist, mnist"));
+  EXPECT_THAT(message("mnist", "", ""), HasSubstr("GRADWIRE_DATA"));
+  EXPECT_THAT(message("mnist", "/nonexistent", ""), HasSubstr("/nonexistent is not a folder"));
+  EXPECT_THAT(message("mnist", "", "/nonexistent"), HasSubstr("--data-dir"));
 }
 
 }  // namespace
