@@ -57,7 +57,7 @@ constexpr std::array kVariables{
 };
 
 constexpr int kMaxWorldSize = 1'000'000;
-constexpr std::size_t kMaxJobLength = 256;
+constexpr std::size_t kMaxJobLength = 200;
 
 [[noreturn]] void refuse(const char* name, std::string_view value, std::string_view allowed) {
   throw Error(ErrorCode::invalid_argument, fmt::format("{}={} makes no sense", name, value),

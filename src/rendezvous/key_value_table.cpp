@@ -1,5 +1,7 @@
 #include "rendezvous/key_value_table.hpp"
 
+#include <algorithm>
+
 namespace gradwire::rendezvous {
 
 void KeyValueTable::set(const std::string& key, const std::string& value) {
@@ -13,7 +15,7 @@ void KeyValueTable::set(const std::string& key, const std::string& value) {
 std::optional<std::string> KeyValueTable::get(const std::string& key, std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
   auto found = values_.end();
-  const bool there = changed_.wait_for(lock, timeout, [&] {
+  const bool there = changed_.wait_for(lock, std::min(timeout, kLongestWait), [&] {
     found = values_.find(key);
     return found != values_.end();
   });

@@ -10,6 +10,9 @@
 
 namespace gradwire::rendezvous {
 
+/// Longer waits are shortened to this, which keeps deadlines inside the clock's range.
+inline constexpr std::chrono::milliseconds kLongestWait = std::chrono::hours(24 * 365);
+
 /// The map behind the stores of one process, with a wait for keys that are not there yet. Thread-safe.
 class KeyValueTable {
  public:
