@@ -193,7 +193,7 @@ bool StoreServer::handle(Connection& connection) {
     connection.in.erase(0, size);
     answer(connection, request);
   }
-  return true;
+  return !connection.closing || !connection.out.empty();
 }
 
 bool StoreServer::greet(Connection& connection) {
