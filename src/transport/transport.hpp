@@ -28,18 +28,18 @@ class Link {
  public:
   virtual ~Link() = default;
 
-  /// Queues a frame, or returns false when the queue is full. Once accepted, `payload` is lent until completed()
-  /// has counted the frame; the header is copied. At most wire::kMaxPayload bytes.
-  /// The link sets payload_bytes, and the payload's CRC where it carries one.
-  /// Throws Error(peer_lost) when the peer is gone.
+  /// Queues a frame, or returns false when the queue is full. Once accepted, `payload` is lent until
+  /// completed() has counted the frame; the header is copied. At most wire::kMaxPayload bytes. The link sets
+  /// payload_bytes, and the payload's CRC where it carries one. Throws Error(peer_lost) when the peer is
+  /// gone.
   virtual bool try_send(const wire::Header& header, std::span<const std::byte> payload) = 0;
 
   /// How many accepted frames no longer need their payloads.
   [[nodiscard]] virtual std::uint64_t completed() const noexcept = 0;
 
   /// The oldest received data frame, or nullptr when none has arrived.
-  /// Throws Error: corrupt_frame, version_mismatch, peer_lost (also what an abort frame or a goodbye becomes once
-  /// all data before it has been taken).
+  /// Throws Error: corrupt_frame, version_mismatch, peer_lost (also what an abort frame or a goodbye becomes
+  /// once all data before it has been taken).
   virtual const Frame* front() = 0;
 
   /// Gives the front's payload back.
@@ -55,13 +55,15 @@ class Link {
 struct EndpointOptions {
   int rank = 0;
   int world_size = 1;
-  std::string job;              ///< names the job; peers of another job are refused in the hello
+  std::string job;                 ///< names the job; peers of another job are refused in the hello
   std::uint32_t communicator = 0;  ///< id that every frame carries, the same on all ranks
-  std::string kind = "auto";    ///< "auto" (shm for local peers, tcp for others), "shm", "tcp", "inproc"
-  std::string interface;        ///< network interface or address for tcp; empty: the one that routes to the store
-  int connections_per_peer = 1; ///< tcp only; frames are striped over them and delivered in order
-  double link_rate = 0;         ///< bytes a second each way, for emulating a slow link; 0: as fast as it goes
+  std::string kind = "auto";       ///< "auto" (shm for local peers, tcp for others), "shm", "tcp", "inproc"
+  std::string interface;  ///< network interface or address for tcp; empty: the one that routes to the store
+  int connections_per_peer = 1;  ///< tcp only; frames are striped over them and delivered in order
+  double link_rate = 0;  ///< bytes a second each way, for emulating a slow link; 0: as fast as it goes
   std::chrono::milliseconds timeout{300'000};  ///< for connecting
+  bool check_payload = false;                  ///< checksum payloads on shm and inproc too (on tcp always)
+  std::string host_id;  ///< ranks with the same one count as local; empty: boot id and network namespace
 };
 
 /// All links of one rank. Not thread-safe but for wake().
@@ -72,8 +74,8 @@ class Endpoint {
   /// The link to `peer`; never called with this rank itself.
   [[nodiscard]] virtual Link& link(int peer) = 0;
 
-  /// Moves bytes without blocking; true when anything moved. Throws Error when a peer died (no goodbye), sent an
-  /// abort, or sent garbage, whichever link it was.
+  /// Moves bytes without blocking; true when anything moved. Throws Error when a peer died (no goodbye), sent
+  /// an abort, or sent garbage, whichever link it was.
   virtual bool progress() = 0;
 
   /// Sleeps until bytes may move, wake() is called, or the deadline passes. Spins first where that pays.
@@ -82,8 +84,9 @@ class Endpoint {
   /// Ends a wait() from any thread.
   virtual void wake() noexcept = 0;
 
-  /// After `cause` ended an operation: tells every peer who is to blame, drains what peers say about it, closes all
-  /// links, and returns the error to report: the same, or a better one naming the rank that really died. Takes at most a second.
+  /// After `cause` ended an operation: tells every peer who is to blame, drains what peers say about it,
+  /// closes all links, and returns the error to report: the same, or a better one naming the rank that really
+  /// died. Takes at most a second.
   virtual Error abort(const Error& cause) noexcept = 0;
 
   /// Says goodbye to all peers and flushes, for at most `patience`.

@@ -1,0 +1,271 @@
+#include "transport/mesh_endpoint.hpp"
+
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "transport/system_error.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace gradwire::transport {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+
+constexpr std::uint64_t kBellTag = ~std::uint64_t{0};
+constexpr std::uint64_t kTimerTag = kBellTag - 1;
+constexpr unsigned kPeerShift = 16;
+
+/// How often a polling rank looks whether local peers still live; a sleeping one learns it at once.
+constexpr unsigned kHangUpInterval = 4096;
+constexpr microseconds kSpinTime{50};
+constexpr int kSpinsPerClock = 32;
+constexpr int kYields = 4;
+/// Shorter sleeps go through the timer, which is exact; longer ones can do with milliseconds.
+constexpr milliseconds kTimerBelow{20};
+constexpr milliseconds kLongestSleep{1000};
+constexpr milliseconds kBlamePatience{500};
+constexpr milliseconds kFlushStep{1};
+
+void relax() noexcept {
+#if defined(__x86_64__)
+  _mm_pause();
+#endif
+}
+
+int usable_cores() noexcept {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+}  // namespace
+
+MeshEndpoint::MeshEndpoint(int rank, std::vector<std::unique_ptr<PeerLink>> links,
+                           std::shared_ptr<const Doorbell> bell, int busy_ranks)
+    : rank_(rank),
+      links_(std::move(links)),
+      bell_(std::move(bell)),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      timer_(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)),
+      may_spin_(busy_ranks <= usable_cores()) {
+  if (!epoll_ || !timer_) {
+    throw system_error("cannot create an epoll or timer descriptor",
+                       "raise the limit on open files (ulimit -n)");
+  }
+  watch(bell_->fd(), kBellTag);
+  watch(timer_.get(), kTimerTag);
+  for (const auto& link : links_) {
+    if (!link) continue;
+    if (auto* ring = dynamic_cast<RingLink*>(link.get())) {
+      rings_.push_back(ring);
+    } else {
+      sockets_.push_back(link.get());
+    }
+    const auto descriptors = link->descriptors();
+    for (std::size_t i = 0; i < descriptors.size(); ++i) {
+      watch(descriptors[i], static_cast<std::uint64_t>(link->peer()) << kPeerShift | i);
+    }
+  }
+}
+
+MeshEndpoint::~MeshEndpoint() = default;
+
+void MeshEndpoint::watch(int fd, std::uint64_t tag) const {
+  epoll_event event = {};
+  event.events = tag == kBellTag || tag == kTimerTag ? EPOLLIN : EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.u64 = tag;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+    throw system_error("cannot watch a connection", "raise the limit on open files (ulimit -n)");
+  }
+}
+
+Link& MeshEndpoint::link(int peer) { return *links_[static_cast<std::size_t>(peer)]; }
+
+bool MeshEndpoint::progress() {
+  const bool moved = advance_all();
+  if (moved || suspicious_) {
+    suspicious_ = true;
+    if (const PeerLink* failed = failed_link()) throw failed->peer_end().to_error(failed->peer());
+    suspicious_ = false;
+  }
+  return moved;
+}
+
+bool MeshEndpoint::advance_all() {
+  bool moved = false;
+  for (RingLink* ring : rings_) moved = ring->advance({}) || moved;
+  if (!sockets_.empty() || ++calls_ % kHangUpInterval == 0) moved = poll_sockets(0) || moved;
+  if (sockets_.empty()) return moved;
+
+  const auto now = Clock::now();
+  first_ = (first_ + 1) % sockets_.size();
+  for (std::size_t i = 0; i < sockets_.size(); ++i) {
+    moved = sockets_[(first_ + i) % sockets_.size()]->advance(now) || moved;
+  }
+  return moved;
+}
+
+const PeerLink* MeshEndpoint::failed_link() const noexcept {
+  const PeerLink* failed = nullptr;
+  for (const auto& link : links_) {
+    if (!link || !link->peer_end().is_failure()) continue;
+    if (link->peer_end().kind == LinkEnd::Kind::died) return link.get();
+    if (failed == nullptr) failed = link.get();
+  }
+  return failed;
+}
+
+bool MeshEndpoint::poll_sockets(int timeout_ms) noexcept {
+  std::array<epoll_event, 64> events;
+  const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
+  bool links_changed = false;
+  for (int i = 0; i < count; ++i) {
+    const auto& event = events[static_cast<std::size_t>(i)];
+    if (event.data.u64 == kBellTag) {
+      bell_->silence();
+    } else if (event.data.u64 == kTimerTag) {
+      std::uint64_t expirations = 0;
+      [[maybe_unused]] const auto taken = ::read(timer_.get(), &expirations, sizeof expirations);
+    } else {
+      PeerLink& link = *links_[event.data.u64 >> kPeerShift];
+      link.on_events(event.data.u64 & ((1U << kPeerShift) - 1), event.events);
+      links_changed = suspicious_ = true;
+    }
+  }
+  return links_changed;
+}
+
+bool MeshEndpoint::has_news() noexcept {
+  for (RingLink* ring : rings_) {
+    if (ring->has_news({})) return true;
+  }
+  if (!sockets_.empty()) {
+    const auto now = Clock::now();
+    for (PeerLink* link : sockets_) {
+      if (link->has_news(now)) return true;
+    }
+  }
+  return failed_link() != nullptr;
+}
+
+bool MeshEndpoint::spin(Clock::time_point deadline) noexcept {
+  const auto ended = [&] {
+    if (!sockets_.empty()) poll_sockets(0);
+    return woken_.load(std::memory_order_relaxed) || has_news();
+  };
+  if (!may_spin_) {
+    for (int i = 0; i < kYields; ++i) {
+      ::sched_yield();
+      if (ended()) return true;
+    }
+    return false;
+  }
+  const auto until = std::min(deadline, Clock::now() + kSpinTime);
+  do {
+    for (int i = 0; i < kSpinsPerClock; ++i) {
+      if (ended()) return true;
+      relax();
+    }
+  } while (Clock::now() < until);
+  return false;
+}
+
+void MeshEndpoint::wait(Clock::time_point deadline) {
+  if (woken_.exchange(false) || has_news() || spin(deadline)) {
+    woken_ = false;
+    return;
+  }
+  while (true) {
+    for (RingLink* ring : rings_) ring->announce_sleep();
+    if (woken_.exchange(false) || has_news()) break;
+    const auto now = Clock::now();
+    if (now >= deadline) break;
+    auto until = deadline;
+    for (const PeerLink* link : sockets_) until = std::min(until, link->due(now));
+    sleep_until(until);
+  }
+  for (RingLink* ring : rings_) ring->announce_awake();
+}
+
+void MeshEndpoint::sleep_until(Clock::time_point deadline) noexcept {
+  const auto left = std::min<Clock::duration>(deadline - Clock::now(), kLongestSleep);
+  if (left <= Clock::duration::zero()) {
+    poll_sockets(0);
+    return;
+  }
+  if (left < kTimerBelow) {
+    const auto since_boot = std::chrono::duration_cast<nanoseconds>(deadline.time_since_epoch());
+    itimerspec when = {};
+    when.it_value.tv_sec = since_boot.count() / 1'000'000'000;
+    when.it_value.tv_nsec = since_boot.count() % 1'000'000'000;
+    ::timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &when, nullptr);
+  }
+  poll_sockets(static_cast<int>(std::chrono::ceil<milliseconds>(left).count()));
+}
+
+void MeshEndpoint::wake() noexcept {
+  woken_.store(true);
+  bell_->ring();
+}
+
+Error MeshEndpoint::abort(const Error& cause) noexcept {
+  if (std::exchange(ended_, true)) return cause;
+  try {
+    advance_all();
+    const LinkEnd end = blame(cause, rank_);
+    for (const auto& link : links_) {
+      if (link) link->send_end(end);
+    }
+    // A timeout or a missing peer may have a reason that another rank is about to tell.
+    const bool may_hear_better = cause.code() == ErrorCode::timeout || cause.code() == ErrorCode::peer_lost;
+    flush(Clock::now() + kBlamePatience, may_hear_better);
+    const PeerLink* failed = failed_link();
+    if (failed == nullptr || !may_hear_better) return cause;
+    const bool names_it = cause.code() == ErrorCode::peer_lost && cause.peer() == failed->peer();
+    return names_it ? cause : failed->peer_end().to_error(failed->peer());
+  } catch (...) {
+    return cause;
+  }
+}
+
+void MeshEndpoint::close(std::chrono::milliseconds patience) noexcept {
+  if (std::exchange(ended_, true)) return;
+  LinkEnd goodbye;
+  goodbye.kind = LinkEnd::Kind::goodbye;
+  for (const auto& link : links_) {
+    if (link) link->send_end(goodbye);
+  }
+  flush(Clock::now() + patience, false);
+}
+
+void MeshEndpoint::flush(Clock::time_point deadline, bool until_blamed) noexcept {
+  while (true) {
+    try {
+      advance_all();
+    } catch (...) {
+      return;
+    }
+    const bool flushed = std::all_of(links_.begin(), links_.end(),
+                                     [](const auto& link) { return !link || link->is_flushed(); });
+    const bool all_ended = std::all_of(links_.begin(), links_.end(), [](const auto& link) {
+      return !link || link->peer_end().kind != LinkEnd::Kind::open;
+    });
+    const auto now = Clock::now();
+    if ((flushed && (!until_blamed || all_ended || failed_link() != nullptr)) || now >= deadline) return;
+    sleep_until(std::min(deadline, now + kFlushStep));
+  }
+}
+
+}  // namespace gradwire::transport

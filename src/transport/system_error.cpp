@@ -1,0 +1,16 @@
+#include "transport/system_error.hpp"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <system_error>
+
+namespace gradwire::transport {
+
+std::string errno_text(int number) { return std::generic_category().message(number); }
+
+Error system_error(std::string_view what, std::string_view advice) {
+  return {ErrorCode::system, fmt::format("{}: {}", what, errno_text(errno)), advice};
+}
+
+}  // namespace gradwire::transport

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "gradwire/store.hpp"
+
+namespace gradwire::transport {
+
+/// A store for threads and processes of a test: one file per key in a fresh directory. It knows nothing of
+/// the real stores, so that a transport's test fails by the transport's fault only.
+class DirectoryStore : public Store {
+ public:
+  DirectoryStore() {
+    std::string name = (std::filesystem::temp_directory_path() / "gradwire-test-XXXXXX").string();
+    directory_ = ::mkdtemp(name.data());
+  }
+  ~DirectoryStore() override { std::filesystem::remove_all(directory_); }
+  DirectoryStore(const DirectoryStore&) = delete;
+  DirectoryStore& operator=(const DirectoryStore&) = delete;
+
+  void set(const std::string& key, const std::string& value) override {
+    const auto path = path_of(key);
+    const auto draft = path.string() + "." + std::to_string(::getpid()) + "." + std::to_string(drafts_++);
+    std::ofstream(draft, std::ios::binary) << value;
+    std::filesystem::rename(draft, path);
+  }
+
+  std::optional<std::string> get(const std::string& key, std::chrono::milliseconds timeout) override {
+    const auto deadline = std::chrono::steady_clock::now() + timeout;
+    while (true) {
+      std::ifstream file(path_of(key), std::ios::binary);
+      if (file) return std::string(std::istreambuf_iterator<char>(file), {});
+      if (std::chrono::steady_clock::now() >= deadline) return std::nullopt;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+
+ private:
+  [[nodiscard]] std::filesystem::path path_of(const std::string& key) const {
+    std::string name;
+    for (const char c : key) name += c == '/' ? '@' : c;
+    return directory_ / name;
+  }
+
+  std::filesystem::path directory_;
+  std::atomic<int> drafts_{0};
+};
+
+}  // namespace gradwire::transport

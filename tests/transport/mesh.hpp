@@ -1,0 +1,50 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gradwire/error.hpp"
+#include "transport/transport.hpp"
+
+namespace gradwire::transport {
+
+/// How the ranks of a test are connected.
+struct Flavor {
+  std::string name;
+  std::string kind;
+  int connections = 1;
+};
+std::ostream& operator<<(std::ostream& out, const Flavor& flavor);
+
+/// Options of one rank; tests change what they are about.
+EndpointOptions options_for(const Flavor& flavor, int rank, int ranks);
+
+using RankBody = std::function<void(int rank, Endpoint& endpoint)>;
+
+/// Connects `ranks` threads, runs `body` on each, says goodbye, and returns each rank's error, if any.
+std::vector<std::optional<Error>> run_ranks(const Flavor& flavor, int ranks, const RankBody& body);
+
+/// The same, and expects that no rank had an error.
+void expect_ranks(const Flavor& flavor, int ranks, const RankBody& body);
+
+/// Deterministic bytes that depend on who sends the frame, to whom, and on its number.
+std::vector<std::byte> payload_for(int from, int to, std::uint64_t number, std::size_t size);
+wire::Header header_for(int from, int to, std::uint64_t number);
+
+/// Sends, with progress and waiting, until the link takes the frame.
+void send(Endpoint& endpoint, int peer, const wire::Header& header, std::span<const std::byte> payload);
+/// Waits for a frame from `peer`, copies it and pops it.
+struct Received {
+  wire::Header header;
+  std::vector<std::byte> payload;
+};
+Received receive(Endpoint& endpoint, int peer);
+/// Waits until the link needs none of the payloads it was lent.
+void drain(Endpoint& endpoint, int peer, std::uint64_t frames);
+
+/// The longest any test waits for something that should come at once.
+inline constexpr std::chrono::seconds kSoon{20};
+
+}  // namespace gradwire::transport
