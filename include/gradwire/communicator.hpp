@@ -37,18 +37,18 @@ struct CommunicatorOptions {
   int world_size = 1;
   std::string job = "default";     ///< ranks of one job find each other; others are refused
   std::uint32_t id = 0;            ///< tells the communicators of one job apart: the same on all its ranks
-  std::shared_ptr<Store> store;    ///< handed in, or null: opened from `store_url`
-  std::string store_url;           ///< see open_store(); may be empty only when world_size is 1
+  std::shared_ptr<Store> store{};  ///< handed in, or null: opened from `store_url`
+  std::string store_url{};         ///< see open_store(); may be empty only when world_size is 1
   std::string transport = "auto";  ///< "auto", "shm", "tcp", "inproc"
-  std::string interface;  ///< for tcp: a network interface ("eth0") or address; empty: the one that routes to
-                          ///< the store
+  std::string interface {};  ///< for tcp: a network interface ("eth0") or address; empty: the one that routes
+                             ///< to the store
   int connections_per_peer = 1;  ///< tcp
   std::string
       link_rate;  ///< "100mbit": every rank becomes a host behind a link of that rate, each way; empty: off
   std::chrono::milliseconds timeout{
       300'000};                ///< time without progress before an operation ends with timeout
-  std::string host_id;         ///< ranks with equal ids share a host; empty: found out
-  std::string codec;           ///< when not empty, what operations use that ask for another codec than "none"
+  std::string host_id{};       ///< ranks with equal ids share a host; empty: found out
+  std::string codec{};         ///< when not empty, what operations use that ask for another codec than "none"
   bool check_payload = false;  ///< checksums over shared memory too (tcp always has them)
   bool progress_thread =
       false;  ///< operations advance without anybody waiting (a Reducer with overlap switches it on)
@@ -66,15 +66,15 @@ struct OperationOptions {
 
 /// A tensor of an operation, with its residual.
 struct OperationTensor {
-  Tensor tensor;
+  Tensor tensor{};
   /// Error feedback, `tensor.count` float32 or empty (no feedback), in units of the sum over ranks. Read, and
   /// replaced by the new residual: in place, or into `next_residual` when that is not empty. Then `residual`
   /// survives a failure, and after a NaN or infinity `next_residual` equals it; in place, only the blocks
   /// that held the NaN keep their residual.
-  std::span<float> residual;
-  std::span<float> next_residual;
+  std::span<float> residual{};
+  std::span<float> next_residual{};
   /// Overrides OperationOptions::codec for this tensor; "none" sends a small tensor raw.
-  std::string codec;
+  std::string codec{};
 };
 
 /// An operation bound to its buffers, made once and run many times. Running it allocates nothing.

@@ -15,8 +15,8 @@ namespace gradwire {
 
 /// A gradient that a Reducer keeps averaging. The buffer is bound for the Reducer's life.
 struct NamedTensor {
-  std::string name;  ///< unique; residuals are kept under it
-  Tensor tensor;
+  std::string name{};  ///< unique; residuals are kept under it
+  Tensor tensor{};
 };
 
 struct ReducerOptions {

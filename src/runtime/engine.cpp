@@ -304,7 +304,12 @@ void Engine::retire_finished() {
 }
 
 void Engine::fail(const Error& cause) {
-  const Error reported = endpoint_ ? endpoint_->abort(cause) : cause;
+  Error reported = cause;
+  if (endpoint_) {
+    // What this rank found out itself says more than what peers say of it, unless one of them died.
+    const Error learned = endpoint_->abort(cause);
+    if (cause.code() == ErrorCode::peer_lost || learned.code() == ErrorCode::peer_lost) reported = learned;
+  }
   const std::lock_guard lock(mutex_);
   failure_ = reported;
   failed_.store(true);

@@ -1,0 +1,345 @@
+#include "gradwire/communicator.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "gradwire/inspect.hpp"
+#include "local_world.hpp"
+
+namespace gradwire {
+namespace {
+
+using testing::HasSubstr;
+
+std::vector<float> noise(int rank, std::size_t count, unsigned salt = 0) {
+  std::mt19937 random(static_cast<unsigned>(rank) * 7919 + salt);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+std::vector<std::vector<float>> noise_of_all(int ranks, std::size_t count, unsigned salt = 0) {
+  std::vector<std::vector<float>> all;
+  for (int rank = 0; rank < ranks; ++rank) all.push_back(noise(rank, count, salt));
+  return all;
+}
+
+bool same_bits(std::span<const float> a, std::span<const float> b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
+}
+
+TEST(Communicator, AloneGivesBackWhatItGets) {
+  Communicator alone;
+  EXPECT_EQ(alone.rank(), 0);
+  EXPECT_EQ(alone.world_size(), 1);
+  auto values = noise(0, 1000);
+  std::vector<float> residual(1000, 0.5F);
+  const auto before = values;
+  alone.allreduce(std::span(values), {.codec = "onebit", .average = true}, residual);
+  for (std::size_t i = 0; i < values.size(); ++i) EXPECT_EQ(values[i], before[i] + 0.5F);
+  EXPECT_THAT(residual, testing::Each(0.0F));
+  alone.barrier();
+}
+
+class EveryAlgorithm : public testing::TestWithParam<std::string> {};
+
+TEST_P(EveryAlgorithm, EqualsTheOracle) {
+  for (const int ranks : {1, 2, 3, 4, 7}) {
+    for (const char* codec : {"none", "fp16", "bf16", "onebit", "onebit:block=64,scale=l1"}) {
+      for (const std::size_t count : {std::size_t{1}, std::size_t{1000}, std::size_t{70'001}}) {
+        const auto inputs = noise_of_all(ranks, count);
+        std::vector<std::vector<float>> residuals = noise_of_all(ranks, count, 5);
+        auto expected_residuals = residuals;
+        const auto expected = inspect::oracle_allreduce(GetParam(), codec, true, inputs, expected_residuals);
+        expect_ranks(ranks, [&](Communicator& communicator) {
+          const auto rank = static_cast<std::size_t>(communicator.rank());
+          auto values = inputs[rank];
+          communicator.allreduce(std::span(values),
+                                 {.codec = codec, .algorithm = GetParam(), .average = true}, residuals[rank]);
+          EXPECT_TRUE(same_bits(values, expected)) << codec << " " << ranks << " ranks, " << count;
+          EXPECT_TRUE(same_bits(residuals[rank], expected_residuals[rank])) << codec << " " << ranks;
+        });
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Algorithms, EveryAlgorithm,
+                         testing::Values("auto", "ring", "two-shot", "tree", "halving-doubling", "one-shot"),
+                         [](const auto& instance) {
+                           std::string name = instance.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+TEST(Communicator, SumsSixteenBitTensorsInFloat32) {
+  expect_ranks(3, [](Communicator& communicator) {
+    std::vector<std::uint16_t> ones(5000, 0x3F80);  // bfloat16 1.0
+    communicator.allreduce(Tensor(ones.data(), ones.size(), DType::bfloat16));
+    EXPECT_THAT(ones, testing::Each(0x4040));        // 3.0
+    std::vector<std::uint16_t> halves(777, 0x3800);  // float16 0.5
+    communicator.allreduce(Tensor(halves.data(), halves.size(), DType::float16),
+                           {.codec = "fp16", .average = true});
+    EXPECT_THAT(halves, testing::Each(0x3800));
+  });
+}
+
+TEST(Communicator, ReduceScatterThenAllgatherIsAllreduce) {
+  for (const char* algorithm : {"ring", "two-shot", "halving-doubling"}) {
+    expect_ranks(4, [&](Communicator& communicator) {
+      const auto all = noise_of_all(4, 10'000);
+      auto values = all[static_cast<std::size_t>(communicator.rank())];
+      const OperationOptions options{.algorithm = algorithm};
+      const auto [begin, end] = communicator.reduce_scatter(std::span(values), options);
+      EXPECT_LT(begin, end);
+      communicator.allgather(std::span(values), options);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        EXPECT_NEAR(values[i], all[0][i] + all[1][i] + all[2][i] + all[3][i], 1e-5F) << i;
+      }
+    });
+  }
+}
+
+TEST(Communicator, BroadcastsFromAnyRoot) {
+  for (int root = 0; root < 5; ++root) {
+    expect_ranks(5, [&](Communicator& communicator) {
+      auto values = noise(communicator.rank(), 3001);
+      communicator.broadcast(std::span(values), {.root = root});
+      EXPECT_TRUE(same_bits(values, noise(root, 3001)));
+    });
+  }
+}
+
+TEST(Communicator, BarrierWaitsForEveryRank) {
+  std::atomic<int> arrived{0};
+  expect_ranks(5, [&](Communicator& communicator) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5 * communicator.rank()));
+    ++arrived;
+    communicator.barrier();
+    EXPECT_EQ(arrived.load(), 5);
+  });
+}
+
+TEST(Communicator, KeepsSeveralOperationsInFlight) {
+  expect_ranks(4, [](Communicator& communicator) {
+    constexpr std::size_t kOperations = 12;
+    std::vector<std::vector<float>> values;
+    std::vector<Work> works;
+    for (std::size_t i = 0; i < kOperations; ++i)
+      values.emplace_back(1 + 3000 * i, static_cast<float>(i + 1));
+    for (std::size_t i = 0; i < kOperations; ++i) {
+      works.push_back(
+          communicator.allreduce_async(std::span(values[i]), {.tag = static_cast<std::uint32_t>(i)}));
+    }
+    // Waiting in another order than that of submission.
+    for (std::size_t i = kOperations; i-- > 0;) {
+      works[i].wait();
+      EXPECT_TRUE(works[i].done());
+      EXPECT_THAT(values[i], testing::Each(4.0F * static_cast<float>(i + 1)));
+    }
+  });
+}
+
+TEST(Communicator, ProgressThreadFinishesWorkThatNobodyWaitsFor) {
+  expect_ranks(3, [](Communicator& communicator) {
+    communicator.start_progress_thread();
+    std::vector<float> values(50'000, 1.0F);
+    const Work work = communicator.allreduce_async(std::span(values));
+    for (int i = 0; i < 2000 && !work.done(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    EXPECT_TRUE(work.done());
+    EXPECT_EQ(values.front(), 3.0F);
+    communicator.barrier();
+  });
+}
+
+TEST(Communicator, WaitForGivesUpWithoutEndingTheOperation) {
+  expect_ranks(2, [](Communicator& communicator) {
+    std::vector<float> values(10, 1.0F);
+    if (communicator.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    Work work = communicator.allreduce_async(std::span(values));
+    if (communicator.rank() == 0) {
+      EXPECT_FALSE(work.wait_for(std::chrono::milliseconds(10)));
+    }
+    work.wait();
+    EXPECT_EQ(values[3], 2.0F);
+  });
+}
+
+TEST(Communicator, SeveralCommunicatorsLiveInOneProcess) {
+  const auto store = make_memory_store();
+  expect_ranks(3, [&](Communicator& first) {
+    auto options = thread_options(first.rank(), 3, store);
+    options.id = 7;
+    Communicator second(options);
+    std::vector<float> a(100, 1.0F);
+    std::vector<float> b(100, 2.0F);
+    Work one = first.allreduce_async(std::span(a));
+    Work two = second.allreduce_async(std::span(b));
+    two.wait();
+    one.wait();
+    EXPECT_EQ(a[0], 3.0F);
+    EXPECT_EQ(b[0], 6.0F);
+  });
+}
+
+TEST(Communicator, DifferentOperationsAreAnOrderMismatchOnAllRanks) {
+  const std::vector<std::function<void(Communicator&, bool)>> disagreements{
+      [](Communicator& communicator, bool odd) {
+        std::vector<float> values(odd ? 1001 : 1000);
+        communicator.allreduce(std::span(values));
+      },
+      [](Communicator& communicator, bool odd) {
+        std::vector<float> values(1000);
+        communicator.allreduce(std::span(values), {.codec = odd ? "onebit" : "fp16"});
+      },
+      [](Communicator& communicator, bool odd) {
+        std::vector<std::uint16_t> values(1000);
+        communicator.allreduce(Tensor(values.data(), 1000, odd ? DType::bfloat16 : DType::float16));
+      },
+      [](Communicator& communicator, bool odd) {
+        std::vector<float> values(1000);
+        communicator.allreduce(std::span(values), {.tag = odd ? 1U : 2U});
+      },
+  };
+  for (const auto& disagree : disagreements) {
+    const auto errors =
+        run_ranks(4, [&](Communicator& communicator) { disagree(communicator, communicator.rank() == 2); });
+    for (const auto& error : errors) {
+      ASSERT_TRUE(error.has_value());
+      EXPECT_EQ(error->code(), ErrorCode::order_mismatch) << error->what();
+    }
+  }
+}
+
+TEST(Communicator, ARankThatSubmitsFewerIsATimeoutThatNamesItsLastOperation) {
+  const auto errors = run_ranks(
+      3,
+      [](Communicator& communicator) {
+        std::vector<float> values(100);
+        communicator.allreduce(std::span(values));
+        if (communicator.rank() == 1) {
+          std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+          return;
+        }
+        communicator.allreduce(std::span(values));
+      },
+      [](CommunicatorOptions& options) { options.timeout = std::chrono::milliseconds(400); });
+  EXPECT_FALSE(errors[1].has_value());
+  int timeouts = 0;
+  for (const int rank : {0, 2}) {
+    ASSERT_TRUE(errors[static_cast<std::size_t>(rank)].has_value());
+    timeouts += errors[static_cast<std::size_t>(rank)]->code() == ErrorCode::timeout ? 1 : 0;
+    if (errors[static_cast<std::size_t>(rank)]->code() == ErrorCode::timeout) {
+      EXPECT_THAT(errors[static_cast<std::size_t>(rank)]->what(), HasSubstr("rank 1: operation 0"));
+    }
+  }
+  EXPECT_GE(timeouts, 1);
+}
+
+TEST(Communicator, NonFiniteInputIsAnErrorOnEveryRankAndKeepsResiduals) {
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    expect_ranks(4, [&](Communicator& communicator) {
+      auto values = noise(communicator.rank(), 9000);
+      if (communicator.rank() == 3) values[4567] = bad;
+      std::vector<float> residual(9000, 0.25F);
+      std::vector<float> next(9000);
+      const std::array tensors{OperationTensor{
+          .tensor = std::span(values), .residual = residual, .next_residual = next, .codec = {}}};
+      Plan plan = communicator.plan_allreduce(tensors, {.codec = "onebit"});
+      try {
+        plan.run();
+        ADD_FAILURE() << "no error on rank " << communicator.rank();
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::non_finite);
+      }
+      EXPECT_THAT(residual, testing::Each(0.25F));
+      EXPECT_THAT(next, testing::Each(0.25F));
+      EXPECT_THAT(values, testing::Each(testing::IsNan()));
+      // The communicator goes on.
+      const auto fresh = noise(communicator.rank(), 9000);
+      std::copy(fresh.begin(), fresh.end(), values.begin());
+      plan.run();
+      EXPECT_TRUE(std::isfinite(values[4567]));
+    });
+  }
+}
+
+TEST(Communicator, NonFiniteInputPropagatesWhenAskedTo) {
+  expect_ranks(3, [](Communicator& communicator) {
+    std::vector<float> values(5000, 1.0F);
+    if (communicator.rank() == 0) values[0] = std::numeric_limits<float>::infinity();
+    communicator.allreduce(std::span(values), {.codec = "onebit", .on_non_finite = OnNonFinite::propagate});
+    EXPECT_THAT(values, testing::Each(testing::IsNan()));
+  });
+}
+
+TEST(Communicator, AbortEndsOperationsEverywhere) {
+  const auto errors = run_ranks(4, [](Communicator& communicator) {
+    std::vector<float> values(100'000, 1.0F);
+    if (communicator.rank() == 2) {
+      communicator.abort();
+      communicator.allreduce(std::span(values));
+      return;
+    }
+    communicator.allreduce(std::span(values));
+  });
+  for (const auto& error : errors) {
+    ASSERT_TRUE(error.has_value());
+    EXPECT_EQ(error->code(), ErrorCode::peer_lost) << error->what();
+    EXPECT_EQ(error->peer(), 2) << error->what();
+  }
+}
+
+TEST(Communicator, RefusesWhatMakesNoSense) {
+  Communicator alone;
+  std::vector<float> values(10);
+  std::vector<float> short_residual(9);
+  const auto code_of = [&](const std::function<void()>& call) {
+    try {
+      call();
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return ErrorCode::system;
+  };
+  EXPECT_EQ(code_of([&] { alone.allreduce(std::span(values), {.codec = "twobit"}); }),
+            ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { alone.allreduce(std::span(values), {.algorithm = "star"}); }),
+            ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { alone.allreduce(std::span(values), {}, short_residual); }),
+            ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { alone.broadcast(std::span(values), {.root = 1}); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { alone.allreduce(Tensor(nullptr, 5, DType::float32)); }),
+            ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { Communicator({.rank = 0, .world_size = 0}); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { Communicator({.rank = 4, .world_size = 2}); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { Plan().start(); }), ErrorCode::invalid_argument);
+}
+
+TEST(Communicator, OverridesLossyCodecsOnly) {
+  expect_ranks(
+      2,
+      [](Communicator& communicator) {
+        EXPECT_EQ(communicator.codec_in_use("onebit"), "none");
+        EXPECT_EQ(communicator.codec_in_use("none"), "none");
+        auto values = noise(communicator.rank(), 1000);
+        communicator.allreduce(std::span(values), {.codec = "onebit"});
+        const auto all = noise_of_all(2, 1000);
+        for (std::size_t i = 0; i < values.size(); ++i) EXPECT_EQ(values[i], all[0][i] + all[1][i]);
+      },
+      [](CommunicatorOptions& options) { options.codec = "none"; });
+}
+
+}  // namespace
+}  // namespace gradwire
