@@ -154,6 +154,7 @@ INSTANTIATE_TEST_SUITE_P(Workers, WorkerCount, testing::Values(2, 3, 4, 8));
 TEST(TrainingRun, one_rank_trains_too) {
   TrainOptions options = small_options();
   options.codec = "onebit";
+  options.steps = 200;
   EXPECT_GT(train_ranks(1, options, make_data()).report->test_accuracy, 0.9);
 }
 
@@ -243,16 +244,23 @@ TEST(TrainingRun, residuals_are_part_of_a_checkpoint) {
   TrainOptions options = small_options();
   options.codec = "onebit";
   const auto uninterrupted = train_ranks(2, options, data).report->weights_fingerprint;
-  options.checkpoint = (folder.path() / "model").string();
   options.steps = 25;
+  options.checkpoint = (folder.path() / "model").string();
   train_ranks(2, options, data);
-  // Rank 1 resumes with rank 0's residuals: a resume that ignored them would not notice.
-  Checkpoint second = read_checkpoint(checkpoint_path(options.checkpoint, 1));
-  second.reducer_state = read_checkpoint(checkpoint_path(options.checkpoint, 0)).reducer_state;
-  write_checkpoint(checkpoint_path(options.checkpoint, 1), second);
-  publish_checkpoint(checkpoint_path(options.checkpoint, 1));
-  options.resume = options.checkpoint;
+  options.seed = 2;
+  options.checkpoint = (folder.path() / "other").string();
+  train_ranks(2, options, data);
+  options.seed = small_options().seed;
+  options.checkpoint.clear();
+  options.resume = (folder.path() / "model").string();
   options.steps = 60;
+  // With the residuals of another run: a resume that ignored them would not notice.
+  const auto path = checkpoint_path(options.resume, 1);
+  Checkpoint changed = read_checkpoint(path);
+  changed.reducer_state =
+      read_checkpoint(checkpoint_path((folder.path() / "other").string(), 1)).reducer_state;
+  write_checkpoint(path, changed);
+  publish_checkpoint(path);
   EXPECT_NE(train_ranks(2, options, data).report->weights_fingerprint, uninterrupted);
 }
 

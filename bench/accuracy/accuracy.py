@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Does one-bit training cost accuracy? Trains with the same seeds under several codecs and compares seed by seed.
+
+Prints Markdown tables and writes all results as JSON. A pair is two runs that differ in nothing but the codec: same
+first weights, same order of samples.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+# Name and what it adds to `gradwire train`; the first is what the others are compared with.
+VARIANTS = {
+    "none": ["--codec", "none"],
+    "onebit": ["--codec", "onebit"],
+    "onebit without feedback": ["--codec", "onebit", "--no-error-feedback"],
+}
+# How many points of mean accuracy onebit may lose.
+ALLOWED = {"fashion-mnist": 0.5, "mnist": 0.2}
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gradwire", required=True, help="the gradwire program")
+    parser.add_argument("--out", default="out/accuracy.json", help="results (%(default)s)")
+    parser.add_argument("--data", default="fashion-mnist,mnist", help="data sets (%(default)s)")
+    parser.add_argument("--seeds", default="1,2,3,4,5", help="(%(default)s)")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--ranks", type=int, default=4)
+    parser.add_argument("options", nargs="*", help="more options of gradwire train, after --")
+    return parser.parse_args()
+
+
+def train(arguments, data, seed, extra):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "train.json")
+        command = [
+            arguments.gradwire, "train", "--data", data, "--ranks", str(arguments.ranks),
+            "--epochs", str(arguments.epochs), "--seed", str(seed), "--json", path, *extra, *arguments.options,
+        ]  # fmt: skip
+        status = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
+        if status != 0:
+            sys.exit(f"accuracy: '{' '.join(command)}' failed with status {status}")
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+
+
+def spread(values):
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def summarize(runs, seeds):
+    """Per variant: accuracies in percent, by seed, and their paired differences to the first variant's."""
+    base = None
+    summary = {}
+    for variant, results in runs.items():
+        accuracies = [100 * results[str(seed)]["final"]["test_accuracy"] for seed in seeds]
+        base = base or accuracies
+        differences = [a - b for a, b in zip(accuracies, base)]
+        summary[variant] = {
+            "accuracies": accuracies,
+            "mean": statistics.fmean(accuracies),
+            "spread": spread(accuracies),
+            "differences": differences,
+            "mean_difference": statistics.fmean(differences),
+            "spread_of_differences": spread(differences),
+            "final_train_loss": statistics.fmean(r["epochs"][-1]["train_loss"] for r in results.values()),
+        }
+    return summary
+
+
+def markdown(data, summary, seeds, epochs):
+    lines = [
+        f"### {data}, {epochs} epochs, seeds {', '.join(map(str, seeds))}",
+        "",
+        "| gradients | test accuracy, % (mean ± standard deviation) | per seed | paired difference, points | train loss |",
+        "|---|---|---|---|---|",
+    ]
+    for position, (variant, s) in enumerate(summary.items()):
+        difference = "" if position == 0 else f"{s['mean_difference']:+.2f} ± {s['spread_of_differences']:.2f}"
+        lines.append(
+            f"| {variant} | {s['mean']:.2f} ± {s['spread']:.2f} | {', '.join(f'{a:.2f}' for a in s['accuracies'])} "
+            f"| {difference} | {s['final_train_loss']:.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def main():
+    arguments = parse_arguments()
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    everything = {}
+    failed = False
+    for data in arguments.data.split(","):
+        runs = {variant: {} for variant in VARIANTS}
+        # Seeds outside, variants inside: what slows the machine down for a while meets all variants.
+        for seed in seeds:
+            for variant, extra in VARIANTS.items():
+                begin = time.monotonic()
+                result = runs[variant][str(seed)] = train(arguments, data, seed, extra)
+                print(f"accuracy: {data}, seed {seed}, {variant}: {100 * result['final']['test_accuracy']:.2f} % "
+                      f"({time.monotonic() - begin:.0f} s)", file=sys.stderr, flush=True)  # fmt: skip
+                failed |= not result["final"]["replicas_identical"]
+        summary = summarize(runs, seeds)
+        everything[data] = {"summary": summary, "runs": runs}
+        print(markdown(data, summary, seeds, arguments.epochs))
+        if data in ALLOWED:
+            lost = -summary["onebit"]["mean_difference"]
+            holds = lost <= ALLOWED[data]
+            failed |= not holds
+            print(f"\nonebit is within {ALLOWED[data]} points of none: {'yes' if holds else 'NO'}\n")
+    os.makedirs(os.path.dirname(arguments.out) or ".", exist_ok=True)
+    with open(arguments.out, "w", encoding="utf-8") as file:
+        json.dump(everything, file, indent=2)
+        file.write("\n")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
