@@ -31,6 +31,10 @@ struct Message {
 
 std::size_t index(int value) { return static_cast<std::size_t>(value); }
 
+bool sums(Collective collective) {
+  return collective != Collective::allgather && collective != Collective::broadcast;
+}
+
 class Oracle {
  public:
   Oracle(const Schedule& schedule, const Layout& layout, const compress::Codec& codec,
@@ -38,7 +42,7 @@ class Oracle {
       : schedule_(schedule),
         layout_(layout),
         codec_(codec),
-        average_(options.average),
+        average_(options.average && sums(schedule.collective)),
         layered_(schedule.layers > 1),
         ranks_(ranks),
         state_(index(schedule.ranks)) {
@@ -220,16 +224,25 @@ void run_oracle(const Schedule& schedule, const Layout& layout, const compress::
                 fmt::format("data of {} ranks for a schedule of {}", ranks.size(), schedule.ranks),
                 "pass one RankData per rank");
   }
-  for (RankData& data : ranks) {
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    RankData& data = ranks[rank];
     data.finite = true;
     data.residuals.resize(data.tensors.size());
-    for (std::size_t i = 0; i < data.tensors.size(); ++i) {
-      const bool same_sizes = data.tensors[i].size() == ranks.front().tensors.at(i).size();
-      if (!same_sizes || (!data.residuals[i].empty() && data.residuals[i].size() != data.tensors[i].size())) {
-        throw Error(ErrorCode::invalid_argument,
-                    fmt::format("tensor {} differs in size between ranks, or from its residual", i),
-                    "pass tensors of the same sizes on every rank");
+    const auto refuse_tensor = [&](std::size_t tensor) {
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format("tensor {} of rank {} does not have the size that the layout, or its residual, says",
+                      tensor, rank),
+          "pass the tensors that the layout was made for on every rank");
+    };
+    for (const Piece& piece : layout.pieces) {
+      if (piece.tensor >= data.tensors.size() ||
+          piece.begin + piece.count > data.tensors[piece.tensor].size()) {
+        refuse_tensor(piece.tensor);
       }
+    }
+    for (std::size_t i = 0; i < data.tensors.size(); ++i) {
+      if (!data.residuals[i].empty() && data.residuals[i].size() != data.tensors[i].size()) refuse_tensor(i);
     }
   }
   Oracle(schedule, layout, codec, options, ranks).run();

@@ -18,11 +18,13 @@ struct RankData {
 };
 
 struct OracleOptions {
-  bool average = false;  ///< divide the sum by the number of ranks
+  bool average = false;  ///< divide the sum by the number of ranks; allgather and broadcast have no sum
 };
 
-/// Runs all ranks of a schedule in one thread: the definition of the right answer, bit for bit. Tensors become results,
-/// residuals what encoding lost. Pass the codec of make_reference_codec.
+/// Runs all ranks of a schedule in one thread: the definition of the right answer, bit for bit. Tensors
+/// become results, residuals what encoding lost. Pass the codec of make_reference_codec. What to do about
+/// values that are not finite is the caller's business. Throws Error(invalid_argument) for data that doesn't
+/// fit the layout and for a schedule that cannot run.
 void run_oracle(const Schedule& schedule, const Layout& layout, const compress::Codec& codec,
                 const OracleOptions& options, std::span<RankData> ranks);
 
