@@ -8,23 +8,35 @@
 #include "wire/header.hpp"
 
 namespace gradwire::collectives {
+namespace {
 
-std::string_view algorithm_name(const Resolved& resolved) noexcept {
-  const Collective collective = resolved.schedule.collective;
+std::size_t payload_of(std::span<const std::size_t> counts, const compress::Codec& codec) {
+  std::size_t bytes = 0;
+  for (const std::size_t count : counts) bytes += codec.max_payload(count);
+  return bytes;
+}
+
+}  // namespace
+
+std::string_view algorithm_name(Collective collective, Algorithm algorithm) noexcept {
   const bool binomial = collective == Collective::broadcast || collective == Collective::barrier;
-  return binomial ? "binomial" : to_string(resolved.algorithm);
+  return binomial ? "binomial" : to_string(algorithm);
+}
+
+Algorithm resolve_algorithm(Collective collective, std::string_view algorithm, const compress::Codec& codec,
+                            std::span<const std::size_t> counts, int ranks) {
+  if (algorithm != "auto") return parse_algorithm(algorithm);
+  return choose_algorithm(collective, payload_of(counts, codec), codec.lossy(), ranks);
 }
 
 Resolved resolve(Collective collective, std::string_view algorithm, const compress::Codec& codec,
                  std::span<const std::size_t> counts, int ranks, int root) {
   constexpr std::array<std::size_t, 1> kOneElement{1};
   if (collective == Collective::barrier) counts = kOneElement;
-  std::size_t payload_bytes = 0;
-  for (const std::size_t count : counts) payload_bytes += codec.max_payload(count);
+  const std::size_t payload_bytes = payload_of(counts, codec);
 
   Resolved resolved;
-  resolved.algorithm = algorithm == "auto" ? choose_algorithm(collective, payload_bytes, codec.lossy(), ranks)
-                                           : parse_algorithm(algorithm);
+  resolved.algorithm = resolve_algorithm(collective, algorithm, codec, counts, ranks);
   resolved.schedule = make_schedule(collective, resolved.algorithm, ranks, root);
   const int chunks = resolved.schedule.chunk_count;
   resolved.layout = make_layout(counts, codec, chunks, choose_segment_payload(payload_bytes, chunks));

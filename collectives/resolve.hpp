@@ -18,7 +18,11 @@ struct Resolved {
 };
 
 /// "ring", ...; "binomial" for the collectives that know one algorithm only.
-std::string_view algorithm_name(const Resolved& resolved) noexcept;
+std::string_view algorithm_name(Collective collective, Algorithm algorithm) noexcept;
+
+/// Only the name: "auto" becomes what choose_algorithm says.
+Algorithm resolve_algorithm(Collective collective, std::string_view algorithm, const compress::Codec& codec,
+                            std::span<const std::size_t> counts, int ranks);
 
 /// Resolves `algorithm` ("auto" allowed) for tensors of `counts` elements that share a codec, makes the
 /// schedule, and lays it out. A barrier carries one element, whatever the counts. Throws Error:

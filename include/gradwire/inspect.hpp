@@ -25,26 +25,28 @@ struct Step {
 struct RankSchedule {
   std::vector<Step> steps;
   std::uint64_t sent_bytes = 0;  ///< payload bytes for the asked tensor
-  int sends = 0;
+  int sends = 0;                 ///< send steps; each is as many frames as its chunks have segments
 };
 
 struct Description {
-  std::string algorithm;  ///< "auto" resolved
+  std::string algorithm;  ///< "auto" resolved; "binomial" for broadcast and barrier
   std::string codec;      ///< canonical
   int chunk_count = 0;
   int layers = 0;
-  int rounds = 0;
+  int rounds = 0;  ///< in which a transfer happens
   std::vector<RankSchedule> ranks;
 };
 
 /// The schedule of `collective` ("allreduce", "reduce-scatter", "allgather", "broadcast", "barrier") of one
-/// float32 tensor of `count` elements. Throws Error(invalid_argument, unsupported).
+/// float32 tensor of `count` elements (a barrier's is 1). Throws Error(invalid_argument, unsupported).
 GRADWIRE_EXPORT Description describe(const std::string& collective, const std::string& algorithm,
                                      const std::string& codec, int ranks, std::size_t count);
 
 /// The right answer: what an allreduce of one float32 tensor gives on every rank, bit for bit, computed in
-/// this thread with scalar codecs. inputs[r] is rank r's tensor; residuals[r] (empty: none) is replaced by
-/// its new residual.
+/// this thread with scalar codecs. inputs[r] is rank r's tensor; residuals[r] (empty: none; no entries at
+/// all: none anywhere) is replaced by its new residual. Where a lossy codec meets a NaN or an infinity the
+/// result is NaN everywhere and residuals stay, as with OnNonFinite::propagate. Throws
+/// Error(invalid_argument, unsupported).
 GRADWIRE_EXPORT std::vector<float> oracle_allreduce(const std::string& algorithm, const std::string& codec,
                                                     bool average,
                                                     const std::vector<std::vector<float>>& inputs,
