@@ -198,7 +198,7 @@ void Engine::drive(Enough enough, std::optional<Clock::time_point> deadline) {
       if (deadline && now >= *deadline) return;
       if (!endpoint_) return;
       auto until = last_progress_ + options_.timeout;
-      if (now >= until) throw timeout_error();
+      if (now >= until) throw timeout_error(rank());
       if (deadline) until = std::min(until, *deadline);
       endpoint_->wait(until);
     }
@@ -304,7 +304,8 @@ void Engine::retire_finished() {
 }
 
 void Engine::fail(const Error& cause) {
-  Error reported = cause;
+  // A peer's timeout is this rank's too: it tells what this rank knows.
+  Error reported = cause.code() == ErrorCode::timeout ? timeout_error(cause.peer().value_or(rank())) : cause;
   if (endpoint_) {
     // What this rank found out itself says more than what peers say of it, unless one of them died.
     const Error learned = endpoint_->abort(cause);
@@ -324,7 +325,7 @@ void Engine::throw_failure() const {
   if (failure_) throw Error(*failure_);
 }
 
-Error Engine::timeout_error() const {
+Error Engine::timeout_error(int first) const {
   std::string seen;
   for (int peer = 0; peer < world_size(); ++peer) {
     if (peer == rank()) continue;
@@ -336,12 +337,14 @@ Error Engine::timeout_error() const {
                                   ? "nothing in flight"
                                   : fmt::format("waiting in operation {} ({:.80})", active_.front()->number,
                                                 active_.front()->description);
+  const std::string who =
+      first == rank() ? "no progress" : fmt::format("rank {} gave up after no progress", first);
   return Error(
       ErrorCode::timeout,
-      fmt::format("no progress for {:.1f} s on rank {}, {}; last heard from each rank{}",
+      fmt::format("{} for {:.1f} s, rank {} {}; last heard from each rank{}", who,
                   std::chrono::duration<double>(options_.timeout).count(), rank(), waiting, seen),
       "look at the rank whose operation is oldest: it submitted fewer operations, hangs, or is cut off",
-      rank());
+      first);
 }
 
 void Engine::start_progress_thread() {

@@ -67,7 +67,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void retire_finished();
   void fail(const Error& cause);
   void throw_failure() const;
-  [[nodiscard]] Error timeout_error() const;
+  [[nodiscard]] Error timeout_error(int first) const;
   void run_progress_thread();
 
   CommunicatorOptions options_;
