@@ -59,8 +59,10 @@ constexpr std::size_t kStreamFrom = 16384;
 /// The bits of a mask, the first lane in the lowest.
 HWY_INLINE std::uint64_t word_of(Mask mask) {
   std::uint8_t bytes[8];
-  const std::size_t used = hn::StoreMaskBits(Floats(), mask, bytes);
-  return used == 1 ? bytes[0] : bytes[0] | static_cast<std::uint64_t>(bytes[1]) << 8U;
+  if (hn::StoreMaskBits(Floats(), mask, bytes) == 1) return bytes[0];
+  std::uint16_t word = 0;
+  std::memcpy(&word, bytes, sizeof word);
+  return word;
 }
 
 /// The mask of the lanes from element i on, where i is a multiple of the lanes.
@@ -109,12 +111,12 @@ class Accumulators {
 };
 
 /// The elements of one block: value (plus what the addend holds) plus residual.
-template <bool kAdd>
+template <bool kAdd, bool kResidual>
 class BlockElements {
  public:
   HWY_INLINE BlockElements(OnebitScale mode, const Encode& in, std::size_t first, const Addend& addend,
                            std::size_t offset)
-      : value_(in.value + first), residual_(in.residual == nullptr ? nullptr : in.residual + first) {
+      : value_(in.value + first), residual_(kResidual ? in.residual + first : nullptr) {
     if constexpr (kAdd) {
       const OnebitDecoded added = onebit_load_levels(mode, addend.payload + offset, addend.factor);
       lower_ = hn::Set(Floats(), added.lower);
@@ -129,7 +131,8 @@ class BlockElements {
     return hn::Add(v, residual(i));
   }
   HWY_INLINE Vec residual(std::size_t i) const {
-    return residual_ == nullptr ? hn::Zero(Floats()) : hn::LoadU(Floats(), residual_ + i);
+    if constexpr (!kResidual) return hn::Zero(Floats());
+    return hn::LoadU(Floats(), residual_ + i);
   }
 
  private:
@@ -265,52 +268,71 @@ Keep keep_of(const Encode& in) {
 }
 
 /// Encodes the full blocks. kBlock is the block size, or 0 for any.
-template <OnebitScale kMode, bool kAdd, std::size_t kBlock>
+template <OnebitScale kMode, std::size_t kBlock, bool kAdd, bool kResidual>
 bool encode_blocks(const OnebitOptions& options, const Encode& in, const Addend& addend, std::byte* payload) {
+  using Elements = BlockElements<kAdd, kResidual>;
   const std::size_t block = kBlock == 0 ? options.block : kBlock;
   const std::size_t bytes = onebit_scale_bytes(kMode) + block / 8;
+  const std::size_t blocks = in.count / block;
   const float inverse = 1.0F / in.scale;
   const Keep keep = keep_of(in);
   bool finite = true;
-  std::size_t offset = 0;
-  for (std::size_t first = 0; in.count - first >= block; first += block, offset += bytes) {
-    prefetch(in.value + first + kPrefetchAhead, block);
-    if (in.residual != nullptr) prefetch(in.residual + first + kPrefetchAhead, block);
-    const BlockElements<kAdd> v(kMode, in, first, addend, offset);
-    std::byte* bits = payload + offset + onebit_scale_bytes(kMode);
-    OnebitSums sums;
-    if constexpr (kBlock != 0) {
-      sums = RegisterSums<kBlock, BlockElements<kAdd> >(v).sum(bits);
-    } else {
-      sums = sum_block<kMode>(v, block, bits);
+  OnebitLevels previous;
+  // Residuals lag behind by a block, so that the division and what hangs on it overlap the next block's sums.
+  for (std::size_t k = 0; k <= blocks; ++k) {
+    OnebitLevels levels;
+    if (k < blocks) {
+      prefetch(in.value + k * block + kPrefetchAhead, block);
+      if constexpr (kResidual) prefetch(in.residual + k * block + kPrefetchAhead, block);
+      const Elements v(kMode, in, k * block, addend, k * bytes);
+      std::byte* bits = payload + k * bytes + onebit_scale_bytes(kMode);
+      OnebitSums sums;
+      if constexpr (kBlock != 0) {
+        sums = RegisterSums<kBlock, Elements>(v).sum(bits);
+      } else {
+        sums = sum_block<kMode>(v, block, bits);
+      }
+      levels = onebit_levels(kMode, sums, in.scale, inverse);
+      onebit_store_levels(kMode, levels, payload + k * bytes);
+      finite &= levels.finite;
     }
-    const OnebitLevels levels = onebit_levels(kMode, sums, in.scale, inverse);
-    onebit_store_levels(kMode, levels, payload + offset);
-    keep_residual(v, block, levels, keep, in.residual_out + first);
-    finite &= levels.finite;
+    if (k > 0 && keep != Keep::nothing) {
+      const Elements v(kMode, in, (k - 1) * block, addend, (k - 1) * bytes);
+      keep_residual(v, block, previous, keep, in.residual_out + (k - 1) * block);
+    }
+    previous = levels;
   }
   if (keep == Keep::stream) hwy::FlushStream();
   return finite;
 }
 
-template <bool kAdd>
+template <bool kAdd, bool kResidual>
 bool encode_mode(const OnebitOptions& options, const Encode& in, const Addend& addend, std::byte* payload) {
+  constexpr std::size_t kDefault = OnebitOptions().block;
   switch (options.scale) {
     case OnebitScale::two_level:
-      return options.block == OnebitOptions().block
-                 ? encode_blocks<OnebitScale::two_level, kAdd, OnebitOptions().block>(options, in, addend,
-                                                                                      payload)
-                 : encode_blocks<OnebitScale::two_level, kAdd, 0>(options, in, addend, payload);
-    case OnebitScale::l1: return encode_blocks<OnebitScale::l1, kAdd, 0>(options, in, addend, payload);
-    case OnebitScale::l2: return encode_blocks<OnebitScale::l2, kAdd, 0>(options, in, addend, payload);
+      return options.block == kDefault
+                 ? encode_blocks<OnebitScale::two_level, kDefault, kAdd, kResidual>(options, in, addend,
+                                                                                    payload)
+                 : encode_blocks<OnebitScale::two_level, 0, kAdd, kResidual>(options, in, addend, payload);
+    case OnebitScale::l1:
+      return encode_blocks<OnebitScale::l1, 0, kAdd, kResidual>(options, in, addend, payload);
+    case OnebitScale::l2:
+      return encode_blocks<OnebitScale::l2, 0, kAdd, kResidual>(options, in, addend, payload);
   }
   return false;
 }
 
+template <bool kAdd>
+bool encode_any(const OnebitOptions& options, const Encode& in, const Addend& addend, std::byte* payload) {
+  return in.residual == nullptr ? encode_mode<kAdd, false>(options, in, addend, payload)
+                                : encode_mode<kAdd, true>(options, in, addend, payload);
+}
+
 bool EncodeFullBlocks(const OnebitOptions& options, const Encode& in, const Addend& addend,
                       std::byte* payload) {
-  return addend.payload == nullptr ? encode_mode<false>(options, in, addend, payload)
-                                   : encode_mode<true>(options, in, addend, payload);
+  return addend.payload == nullptr ? encode_any<false>(options, in, addend, payload)
+                                   : encode_any<true>(options, in, addend, payload);
 }
 
 template <bool kAdd, std::size_t kBlock>
