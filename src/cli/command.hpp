@@ -1,6 +1,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <stdexcept>
 #include <string>
 
 #include "gradwire/communicator.hpp"
@@ -9,6 +10,9 @@ namespace gradwire::cli {
 
 inline constexpr int kFailure = 1;  ///< something went wrong, or a check did not hold
 inline constexpr int kUsage = 2;    ///< the command line makes no sense
+
+/// More processes than this on one host are a slip of the finger.
+inline constexpr int kMaxLocalRanks = 1024;
 
 /// Thrown by a command to end the program with `status` once everything has been said.
 struct ExitStatus {

@@ -1,0 +1,74 @@
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "cli/command.hpp"
+#include "gradwire/error.hpp"
+#include "gradwire/version.hpp"
+
+namespace gradwire::cli {
+namespace {
+
+constexpr const char* kFooter = R"(
+Exit status: 0 all is well; 1 something failed or a check did not hold; 2 the command line makes no sense;
+`gradwire run` returns that of the first rank that failed.
+
+Examples:
+  gradwire info
+  gradwire plan --algorithm ring --ranks 4
+  gradwire bench allreduce --ranks 4 --codec none,onebit --check
+  gradwire train --ranks 4 --codec onebit --link-rate 100mbit
+  gradwire run -n 4 -- ./my_program)";
+
+/// "rank 2: " where several ranks may say something at once.
+std::string speaker() {
+  try {
+    const auto options = Communicator::options_from_environment();
+    return options.world_size > 1 ? fmt::format("rank {}: ", options.rank) : "";
+  } catch (const Error&) {
+    return "";
+  }
+}
+
+void say(const std::string& sentence) {
+  const std::string line = "gradwire: " + speaker() + sentence + "\n";
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Gradients over links that are too slow for them: compressed allreduce with error feedback",
+               "gradwire");
+  app.set_version_flag("--version", std::string("gradwire " GRADWIRE_VERSION));
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  add_run_command(app);
+  add_bench_command(app);
+  add_train_command(app);
+  add_plan_command(app);
+  add_info_command(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsage;
+  } catch (const ExitStatus& exit) {
+    return exit.status;
+  } catch (const UsageError& error) {
+    say(fmt::format("{}\nRun with --help for more information.", error.what()));
+    return kUsage;
+  } catch (const std::exception& error) {
+    say(error.what());
+    return kFailure;
+  }
+  if (std::fflush(stdout) != 0) {
+    say("cannot write to standard output");
+    return kFailure;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace gradwire::cli
+
+int main(int argc, char** argv) { return gradwire::cli::run(argc, argv); }

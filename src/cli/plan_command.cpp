@@ -1,0 +1,153 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/command.hpp"
+#include "cli/table.hpp"
+#include "gradwire/inspect.hpp"
+
+namespace gradwire::cli {
+namespace {
+
+constexpr const char* kFooter = R"(
+The steps of a rank are in the order that it prefers; those on different chunks may overlap. A send's peer is
+who gets the frame, a recv's who it comes from. Sent bytes are payloads, without the 64 bytes of header per frame.
+
+Examples:
+  gradwire plan --algorithm ring --ranks 4
+  gradwire plan --algorithm tree --ranks 8 --rank 3 --codec onebit --bytes 64M
+  gradwire plan --algorithm two-shot --ranks 4 --collective reduce-scatter --summary)";
+
+struct PlanCommand {
+  std::string collective = "allreduce";
+  std::string algorithm = "auto";
+  std::string codec = "none";
+  int ranks = 0;
+  std::size_t bytes = 1U << 20U;
+  int rank = -1;
+  bool summary = false;
+  std::string json;
+};
+
+std::string range(int begin, int end) {
+  return end - begin == 1 ? std::to_string(begin) : fmt::format("{}-{}", begin, end - 1);
+}
+
+std::string steps_table(const inspect::Description& plan, int only) {
+  std::vector<std::vector<std::string>> rows;
+  for (std::size_t r = 0; r < plan.ranks.size(); ++r) {
+    if (only >= 0 && static_cast<int>(r) != only) continue;
+    int number = 0;
+    for (const auto& step : plan.ranks[r].steps) {
+      rows.push_back({std::to_string(r), std::to_string(number++), std::to_string(step.round), step.verb,
+                      step.stage, range(step.chunk_begin, step.chunk_end),
+                      step.peer < 0 ? "" : std::to_string(step.peer), std::to_string(step.slot),
+                      std::to_string(step.layer)});
+    }
+  }
+  return aligned({"rank", "step", "round", "verb", "stage", "chunks", "peer", "slot", "layer"},
+                 {true, true, true, false, false, true, true, true, true}, rows);
+}
+
+std::string summary_table(const inspect::Description& plan) {
+  std::vector<std::vector<std::string>> rows;
+  std::uint64_t sent = 0;
+  std::size_t steps = 0;
+  int sends = 0;
+  for (std::size_t r = 0; r < plan.ranks.size(); ++r) {
+    const auto& rank = plan.ranks[r];
+    rows.push_back({std::to_string(r), std::to_string(rank.steps.size()), std::to_string(rank.sends),
+                    std::to_string(rank.sent_bytes)});
+    sent += rank.sent_bytes;
+    steps += rank.steps.size();
+    sends += rank.sends;
+  }
+  rows.push_back({"all", std::to_string(steps), std::to_string(sends), std::to_string(sent)});
+  return aligned({"rank", "steps", "sends", "sent bytes"}, {true, true, true, true}, rows);
+}
+
+std::string to_json(const PlanCommand& command, const inspect::Description& plan) {
+  nlohmann::ordered_json out;
+  out["collective"] = command.collective;
+  out["algorithm"] = plan.algorithm;
+  out["codec"] = plan.codec;
+  out["bytes"] = command.bytes;
+  out["chunks"] = plan.chunk_count;
+  out["layers"] = plan.layers;
+  out["rounds"] = plan.rounds;
+  out["ranks"] = nlohmann::ordered_json::array();
+  for (const auto& rank : plan.ranks) {
+    auto steps = nlohmann::ordered_json::array();
+    for (const auto& step : rank.steps) {
+      steps.push_back({{"round", step.round},
+                       {"verb", step.verb},
+                       {"stage", step.stage},
+                       {"chunk_begin", step.chunk_begin},
+                       {"chunk_end", step.chunk_end},
+                       {"peer", step.peer},
+                       {"slot", step.slot},
+                       {"layer", step.layer}});
+    }
+    out["ranks"].push_back(
+        {{"sent_bytes", rank.sent_bytes}, {"sends", rank.sends}, {"steps", std::move(steps)}});
+  }
+  return out.dump(2) + "\n";
+}
+
+void run(const PlanCommand& command) {
+  if (command.rank >= command.ranks) {
+    throw UsageError(fmt::format("--rank {} is not one of the {} ranks, which are numbered from 0",
+                                 command.rank, command.ranks));
+  }
+  if (command.bytes % sizeof(float) != 0) {
+    throw UsageError(fmt::format("--bytes {} is not a whole number of float32 elements", command.bytes));
+  }
+  const auto plan = inspect::describe(command.collective, command.algorithm, command.codec, command.ranks,
+                                      command.bytes / sizeof(float));
+  if (!command.json.empty()) write_text(command.json, to_json(command, plan));
+  if (command.json == "-") return;
+  std::string text = fmt::format("{} of {} ({}) by {} among {} ranks: {} chunks, {} layers, {} rounds\n\n",
+                                 command.collective, readable_bytes(command.bytes), plan.codec,
+                                 plan.algorithm, command.ranks, plan.chunk_count, plan.layers, plan.rounds);
+  if (!command.summary) text += steps_table(plan, command.rank) + "\n";
+  text += summary_table(plan);
+  write_text("-", text);
+}
+
+}  // namespace
+
+void add_plan_command(CLI::App& app) {
+  auto* const sub =
+      app.add_subcommand("plan", "Print what each rank does in a collective, without running it");
+  auto command = std::make_shared<PlanCommand>();
+  sub->add_option("--ranks", command->ranks, "How many ranks")
+      ->required()
+      ->check(CLI::Range(1, 4096))
+      ->type_name("P");
+  sub->add_option("--algorithm", command->algorithm,
+                  "auto, ring, two-shot, tree, halving-doubling or one-shot")
+      ->type_name("NAME")
+      ->capture_default_str();
+  sub->add_option("--codec", command->codec, "What `gradwire info` lists")
+      ->type_name("CODEC")
+      ->capture_default_str();
+  sub->add_option("--bytes", command->bytes, "Size of the float32 tensor: 4096, 4K, 64M")
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("SIZE")
+      ->capture_default_str();
+  sub->add_option("--collective", command->collective,
+                  "allreduce, reduce-scatter, allgather, broadcast or barrier")
+      ->type_name("NAME")
+      ->capture_default_str();
+  sub->add_option("--rank", command->rank, "Print the steps of this rank only")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("R");
+  sub->add_flag("--summary", command->summary, "Print steps and bytes per rank only");
+  sub->add_option("--json", command->json, "Write it to FILE, - for standard output")->type_name("FILE");
+  sub->footer(kFooter);
+  sub->callback([command] { run(*command); });
+}
+
+}  // namespace gradwire::cli

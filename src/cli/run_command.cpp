@@ -1,0 +1,67 @@
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/command.hpp"
+#include "cli/launcher.hpp"
+
+namespace gradwire::cli {
+namespace {
+
+constexpr const char* kFooter = R"(
+Output lines begin with the rank that printed them. When a rank fails the others are ended, and its status
+is returned: 128 + the signal's number if it was killed, 127 if there is no such program. Each rank gets
+cores/ranks OpenMP threads unless OMP_NUM_THREADS is set. Rank 0 reads standard input unless that is a terminal.
+
+Examples:
+  gradwire run -n 4 -- python3 train.py
+  gradwire run -n 2 --transport tcp -- ./my_program --steps 100
+  gradwire run -n 4 --link-rate 100mbit -- gradwire bench allreduce)";
+
+struct RunCommand {
+  int ranks = 0;
+  std::string transport;
+  std::string link_rate;
+  double grace = 5;
+  std::vector<std::string> command;
+};
+
+void run(const RunCommand& command) {
+  LaunchOptions launch;
+  launch.ranks = command.ranks;
+  launch.command = command.command;
+  launch.grace = std::chrono::milliseconds(static_cast<std::int64_t>(command.grace * 1000));
+  if (!command.transport.empty()) launch.environment.emplace_back("GRADWIRE_TRANSPORT", command.transport);
+  if (!command.link_rate.empty()) launch.environment.emplace_back("GRADWIRE_LINK_RATE", command.link_rate);
+  throw ExitStatus{launch_local_ranks(launch)};
+}
+
+}  // namespace
+
+void add_run_command(CLI::App& app) {
+  auto* const sub = app.add_subcommand("run", "Start the ranks of a job on this host");
+  auto command = std::make_shared<RunCommand>();
+  sub->add_option("-n,--ranks", command->ranks, "How many ranks to start")
+      ->required()
+      ->check(CLI::Range(1, kMaxLocalRanks))
+      ->type_name("N");
+  sub->add_option("--transport", command->transport, "auto, shm or tcp: sets GRADWIRE_TRANSPORT")
+      ->type_name("NAME");
+  sub->add_option(
+         "--link-rate", command->link_rate,
+         "Make every rank a host behind a link of this rate, as 100mbit or 1gbit: sets GRADWIRE_LINK_RATE")
+      ->type_name("RATE");
+  sub->add_option("--grace", command->grace, "Seconds from SIGTERM to SIGKILL when ranks have to be ended")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->type_name("SECONDS")
+      ->capture_default_str();
+  sub->add_option("program", command->command, "The program and its arguments, after --")
+      ->required()
+      ->type_name("PROGRAM ARGS...");
+  sub->positionals_at_end();
+  sub->footer(kFooter);
+  sub->callback([command] { run(*command); });
+}
+
+}  // namespace gradwire::cli
