@@ -12,18 +12,25 @@ bool bit_of(const std::byte* bits, std::size_t i) noexcept {
   return (std::to_integer<unsigned>(bits[i / 8]) >> (i % 8) & 1U) != 0;
 }
 
-/// Sums term(0..n-1) in the canonical order: into accumulators by index, then the upper half of them onto the
-/// lower half until one is left.
-template <class Term>
-float canonical_sum(std::size_t n, std::size_t block, Term term) noexcept {
-  std::array<float, kOnebitAccumulators> accumulators{};
-  const std::size_t width = std::min(block, kOnebitAccumulators);
-  for (std::size_t i = 0; i < n; ++i) accumulators[i % width] += term(i);
-  for (std::size_t half = width / 2; half > 0; half /= 2) {
-    for (std::size_t j = 0; j < half; ++j) accumulators[j] += accumulators[j + half];
+/// Sums one term per element of a block in the canonical order: into accumulators by the element's index,
+/// then the upper half of them onto the lower half until one is left.
+class CanonicalSum {
+ public:
+  explicit CanonicalSum(std::size_t block) noexcept : width_(std::min(block, kOnebitAccumulators)) {}
+
+  void add(std::size_t i, float term) noexcept { accumulators_[i & (width_ - 1)] += term; }
+
+  float total() noexcept {
+    for (std::size_t half = width_ / 2; half > 0; half /= 2) {
+      for (std::size_t j = 0; j < half; ++j) accumulators_[j] += accumulators_[j + half];
+    }
+    return accumulators_[0];
   }
-  return accumulators[0];
-}
+
+ private:
+  std::array<float, kOnebitAccumulators> accumulators_{};
+  std::size_t width_;  ///< a power of two
+};
 
 /// The elements of one block: value (plus what the addend holds) plus residual.
 class BlockElements {
@@ -51,38 +58,43 @@ class BlockElements {
   const std::byte* bits_ = nullptr;
 };
 
-OnebitSums block_sums(const OnebitOptions& options, const BlockElements& v, std::size_t n) noexcept {
+/// Writes the bits and sums the block.
+OnebitSums sum_block(const OnebitOptions& options, const BlockElements& elements, std::size_t n,
+                     std::byte* bits) noexcept {
   OnebitSums sums;
-  for (std::size_t i = 0; i < n; ++i) ++(v(i) >= 0 ? sums.upper_count : sums.lower_count);
-  switch (options.scale) {
-    case OnebitScale::two_level:
-      sums.upper = canonical_sum(n, options.block, [&](std::size_t i) { return v(i) >= 0 ? v(i) : 0.0F; });
-      sums.lower = canonical_sum(n, options.block, [&](std::size_t i) { return v(i) >= 0 ? 0.0F : v(i); });
-      break;
-    case OnebitScale::l1:
-      sums.upper = canonical_sum(n, options.block, [&](std::size_t i) { return std::fabs(v(i)); });
-      break;
-    case OnebitScale::l2:
-      sums.upper = canonical_sum(n, options.block, [&](std::size_t i) { return v(i) * v(i); });
-      break;
+  CanonicalSum upper(options.block);
+  CanonicalSum lower(options.block);
+  std::fill_n(bits, (n + 7) / 8, std::byte{0});
+  for (std::size_t i = 0; i < n; ++i) {
+    const float v = elements(i);
+    const bool bit = v >= 0;
+    if (bit) bits[i / 8] |= std::byte{1} << (i % 8);
+    ++(bit ? sums.upper_count : sums.lower_count);
+    switch (options.scale) {
+      case OnebitScale::two_level:
+        upper.add(i, bit ? v : 0.0F);
+        lower.add(i, bit ? 0.0F : v);
+        break;
+      case OnebitScale::l1: upper.add(i, std::fabs(v)); break;
+      case OnebitScale::l2: upper.add(i, v * v); break;
+    }
   }
+  sums.upper = upper.total();
+  sums.lower = lower.total();
   return sums;
 }
 
 bool encode_block(const OnebitOptions& options, const Encode& in, std::size_t first, std::size_t n,
-                  const BlockElements& v, std::byte* payload) noexcept {
-  const OnebitLevels levels =
-      onebit_levels(options.scale, block_sums(options, v, n), in.scale, 1.0F / in.scale);
-  onebit_store_levels(options.scale, levels, payload);
+                  const BlockElements& elements, std::byte* payload) noexcept {
   std::byte* bits = payload + onebit_scale_bytes(options.scale);
-  std::fill_n(bits, (n + 7) / 8, std::byte{0});
+  const OnebitSums sums = sum_block(options, elements, n, bits);
+  const OnebitLevels levels = onebit_levels(options.scale, sums, in.scale, 1.0F / in.scale);
+  onebit_store_levels(options.scale, levels, payload);
+  if (in.residual_out == nullptr) return levels.finite;
   for (std::size_t i = 0; i < n; ++i) {
-    const float element = v(i);
-    const bool bit = element >= 0;
-    if (bit) bits[i / 8] |= std::byte{1} << (i % 8);
-    if (in.residual_out == nullptr) continue;
-    in.residual_out[first + i] =
-        levels.finite ? element - (bit ? levels.upper : levels.lower) : v.residual(i);
+    const float v = elements(i);
+    const float decoded = v >= 0 ? levels.upper : levels.lower;
+    in.residual_out[first + i] = levels.finite ? v - decoded : elements.residual(i);
   }
   return levels.finite;
 }
@@ -92,8 +104,8 @@ bool encode(const OnebitOptions& options, const Encode& in, const Addend& addend
   for (std::size_t first = 0; first < in.count; first += options.block) {
     const std::size_t n = std::min(options.block, in.count - first);
     const std::size_t offset = first / options.block * onebit_block_bytes(options);
-    const BlockElements v(options, in, first, addend, offset);
-    finite &= encode_block(options, in, first, n, v, payload + offset);
+    const BlockElements elements(options, in, first, addend, offset);
+    finite &= encode_block(options, in, first, n, elements, payload + offset);
   }
   return finite;
 }

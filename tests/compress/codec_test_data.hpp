@@ -55,12 +55,13 @@ inline Floats wild(std::size_t count, unsigned seed, float largest = 1e30F) {
   std::mt19937 engine(seed);
   Floats values(count);
   for (float& value : values) {
+    const auto pattern = static_cast<std::uint32_t>(engine());
+    const std::uint32_t sign = pattern & 0x80000000U;
     switch (engine() % 8) {
-      case 0: value = 0.0F; break;
-      case 1: value = -0.0F; break;
-      case 2: value = std::bit_cast<float>(static_cast<std::uint32_t>(engine()) & 0x807FFFFFU); break;
-      default: do { value = std::bit_cast<float>(static_cast<std::uint32_t>(engine()));
-        } while (!(std::fabs(value) <= largest));
+      case 0: value = std::bit_cast<float>(sign); break;
+      case 1: value = std::bit_cast<float>(pattern & 0x807FFFFFU); break;
+      // Positive patterns are ordered as their values are.
+      default: value = std::bit_cast<float>(sign | pattern % std::bit_cast<std::uint32_t>(largest));
     }
   }
   return values;

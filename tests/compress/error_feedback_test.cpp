@@ -95,8 +95,9 @@ TEST(ErrorFeedback, ConstantGradientAveragesOut) {
   EXPECT_GT(average_error(forgetful("onebit"), 10000), 0.05);
 }
 
-/// Subgradient descent on |x + y| / 2 + |x - y| from (1, 1); returns the value reached. The signs of a subgradient are
-/// always those of (1, -1) or (-1, 1), so that steps along the signs never get nearer to the minimum at (0, 0).
+/// Subgradient descent on |x + y| / 2 + |x - y| from (1, 1); returns the value reached. The signs of a
+/// subgradient are always those of (1, -1) or (-1, 1), so that steps along the signs never get nearer to the
+/// minimum at (0, 0).
 double convex_value(const Step& step) {
   const auto sign = [](float value) { return value > 0 ? 1.0F : -1.0F; };
   const auto value = [](const Floats& x) { return std::fabs(x[0] + x[1]) / 2 + std::fabs(x[0] - x[1]); };
