@@ -2,6 +2,7 @@
 
 #include "transport/inproc/inproc_transport.hpp"
 #include "transport/mesh_endpoint.hpp"
+#include "transport/socket_mesh.hpp"
 #include "transport/transport.hpp"
 #include "wire/hello.hpp"
 
@@ -45,10 +46,10 @@ std::unique_ptr<Endpoint> connect(const EndpointOptions& options, Store& store) 
   check(options);
   if (options.world_size == 1) {
     return std::make_unique<MeshEndpoint>(0, std::vector<std::unique_ptr<PeerLink>>(1),
-                                          std::make_shared<const Doorbell>(), 1);
+                                          std::make_shared<const Doorbell>(), Patience::sleep);
   }
   if (options.kind == "inproc") return connect_inproc(options, store);
-  throw Error(ErrorCode::unsupported, fmt::format("transport '{}'", options.kind), "use inproc");
+  return connect_sockets(options, store);
 }
 
 }  // namespace gradwire::transport

@@ -47,19 +47,23 @@ int usable_cores() noexcept {
   cpu_set_t set;
   CPU_ZERO(&set);
   if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
+  return CPU_COUNT(&set);
 }
 
 }  // namespace
 
+Patience patience_for(int ranks_here) noexcept {
+  return ranks_here <= usable_cores() ? Patience::spin : Patience::yield;
+}
+
 MeshEndpoint::MeshEndpoint(int rank, std::vector<std::unique_ptr<PeerLink>> links,
-                           std::shared_ptr<const Doorbell> bell, int busy_ranks)
+                           std::shared_ptr<const Doorbell> bell, Patience patience)
     : rank_(rank),
       links_(std::move(links)),
       bell_(std::move(bell)),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       timer_(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)),
-      may_spin_(busy_ranks <= usable_cores()) {
+      patience_(patience) {
   if (!epoll_ || !timer_) {
     throw system_error("cannot create an epoll or timer descriptor",
                        "raise the limit on open files (ulimit -n)");
@@ -94,6 +98,7 @@ void MeshEndpoint::watch(int fd, std::uint64_t tag) const {
 Link& MeshEndpoint::link(int peer) { return *links_[static_cast<std::size_t>(peer)]; }
 
 bool MeshEndpoint::progress() {
+  if (ended_) return false;
   const bool moved = advance_all();
   if (moved || suspicious_) {
     suspicious_ = true;
@@ -109,20 +114,36 @@ bool MeshEndpoint::advance_all() {
   if (!sockets_.empty() || ++calls_ % kHangUpInterval == 0) moved = poll_sockets(0) || moved;
   if (sockets_.empty()) return moved;
 
+  // Who moved something last is the last to move next: on an emulated link all get their turn.
   const auto now = Clock::now();
-  first_ = (first_ + 1) % sockets_.size();
+  const std::size_t first = first_;
   for (std::size_t i = 0; i < sockets_.size(); ++i) {
-    moved = sockets_[(first_ + i) % sockets_.size()]->advance(now) || moved;
+    const std::size_t index = (first + i) % sockets_.size();
+    if (!sockets_[index]->advance(now)) continue;
+    moved = true;
+    first_ = index + 1;
   }
   return moved;
 }
 
 const PeerLink* MeshEndpoint::failed_link() const noexcept {
+  // A death is the cause of other failures, most of all one that others report too; an abort only passes it
+  // on.
+  const auto weight = [this](const PeerLink& link) {
+    if (link.peer_end().kind != LinkEnd::Kind::died) return link.peer_end().is_failure() ? 1 : 0;
+    const bool is_blamed = std::any_of(links_.begin(), links_.end(), [&](const auto& other) {
+      return other && other->peer_end().kind == LinkEnd::Kind::abort &&
+             other->peer_end().origin == link.peer();
+    });
+    return is_blamed ? 3 : 2;
+  };
   const PeerLink* failed = nullptr;
+  int heaviest = 0;
   for (const auto& link : links_) {
-    if (!link || !link->peer_end().is_failure()) continue;
-    if (link->peer_end().kind == LinkEnd::Kind::died) return link.get();
-    if (failed == nullptr) failed = link.get();
+    const int weighs = link ? weight(*link) : 0;
+    if (weighs <= heaviest) continue;
+    heaviest = weighs;
+    failed = link.get();
   }
   return failed;
 }
@@ -165,7 +186,8 @@ bool MeshEndpoint::spin(Clock::time_point deadline) noexcept {
     if (!sockets_.empty()) poll_sockets(0);
     return woken_.load(std::memory_order_relaxed) || has_news();
   };
-  if (!may_spin_) {
+  if (patience_ == Patience::sleep) return false;
+  if (patience_ == Patience::yield) {
     for (int i = 0; i < kYields; ++i) {
       ::sched_yield();
       if (ended()) return true;
@@ -222,48 +244,59 @@ void MeshEndpoint::wake() noexcept {
 
 Error MeshEndpoint::abort(const Error& cause) noexcept {
   if (std::exchange(ended_, true)) return cause;
+  Error best = cause;
   try {
     advance_all();
-    const LinkEnd end = blame(cause, rank_);
-    for (const auto& link : links_) {
-      if (link) link->send_end(end);
-    }
+    end_all(blame(cause, rank_));
     // A timeout or a missing peer may have a reason that another rank is about to tell.
     const bool may_hear_better = cause.code() == ErrorCode::timeout || cause.code() == ErrorCode::peer_lost;
     flush(Clock::now() + kBlamePatience, may_hear_better);
     const PeerLink* failed = failed_link();
-    if (failed == nullptr || !may_hear_better) return cause;
-    const bool names_it = cause.code() == ErrorCode::peer_lost && cause.peer() == failed->peer();
-    return names_it ? cause : failed->peer_end().to_error(failed->peer());
+    const bool is_told =
+        failed == nullptr || (cause.code() == ErrorCode::peer_lost && cause.peer() == failed->peer());
+    if (may_hear_better && !is_told) best = failed->peer_end().to_error(failed->peer());
   } catch (...) {
-    return cause;
+    // Out of memory, most likely: the cause has to do.
   }
+  for (const auto& link : links_) {
+    if (link) link->shut();
+  }
+  return best;
 }
 
 void MeshEndpoint::close(std::chrono::milliseconds patience) noexcept {
   if (std::exchange(ended_, true)) return;
   LinkEnd goodbye;
   goodbye.kind = LinkEnd::Kind::goodbye;
-  for (const auto& link : links_) {
-    if (link) link->send_end(goodbye);
+  end_all(goodbye);
+  try {
+    flush(Clock::now() + patience, false);
+  } catch (...) {
+    // The same: what was not flushed is lost, as it is when patience ends.
   }
-  flush(Clock::now() + patience, false);
+  for (const auto& link : links_) {
+    if (link) link->shut();
+  }
 }
 
-void MeshEndpoint::flush(Clock::time_point deadline, bool until_blamed) noexcept {
+void MeshEndpoint::end_all(const LinkEnd& end) noexcept {
+  for (const auto& link : links_) {
+    if (link) link->send_end(end);
+  }
+}
+
+void MeshEndpoint::flush(Clock::time_point deadline, bool until_blamed) {
+  const auto all = [this](auto condition) {
+    return std::all_of(links_.begin(), links_.end(),
+                       [&](const auto& link) { return !link || condition(*link); });
+  };
   while (true) {
-    try {
-      advance_all();
-    } catch (...) {
-      return;
-    }
-    const bool flushed = std::all_of(links_.begin(), links_.end(),
-                                     [](const auto& link) { return !link || link->is_flushed(); });
-    const bool all_ended = std::all_of(links_.begin(), links_.end(), [](const auto& link) {
-      return !link || link->peer_end().kind != LinkEnd::Kind::open;
-    });
+    advance_all();
+    const bool flushed = all([](PeerLink& link) { return link.is_flushed(); });
+    const bool blamed = failed_link() != nullptr ||
+                        all([](PeerLink& link) { return link.peer_end().kind != LinkEnd::Kind::open; });
     const auto now = Clock::now();
-    if ((flushed && (!until_blamed || all_ended || failed_link() != nullptr)) || now >= deadline) return;
+    if ((flushed && (blamed || !until_blamed)) || now >= deadline) return;
     sleep_until(std::min(deadline, now + kFlushStep));
   }
 }

@@ -11,14 +11,20 @@
 
 namespace gradwire::transport {
 
+/// What a rank does before it sleeps: spins, where it has a core to itself; gives its core away a few times,
+/// where ranks outnumber cores; or nothing, where what it waits for is far away.
+enum class Patience : std::uint8_t { spin, yield, sleep };
+
+/// For as many ranks on this host.
+[[nodiscard]] Patience patience_for(int ranks_here) noexcept;
+
 /// Every rank's links to all others, of whatever kinds, and one place to sleep for all of them.
 class MeshEndpoint final : public Endpoint {
  public:
-  /// `links` is by rank, with a null at this rank's own place. `bell` is what the peers ring. `busy_ranks` is
-  /// how many ranks share this host: with more of them than cores a waiting rank soon gives its core away.
-  /// Throws Error(system).
+  /// `links` is by rank, with a null at this rank's own place. `bell` is what the peers ring. Throws
+  /// Error(system).
   MeshEndpoint(int rank, std::vector<std::unique_ptr<PeerLink>> links, std::shared_ptr<const Doorbell> bell,
-               int busy_ranks);
+               Patience patience);
   ~MeshEndpoint() override;
   MeshEndpoint(const MeshEndpoint&) = delete;
   MeshEndpoint& operator=(const MeshEndpoint&) = delete;
@@ -38,7 +44,8 @@ class MeshEndpoint final : public Endpoint {
   bool spin(Clock::time_point deadline) noexcept;
   [[nodiscard]] const PeerLink* failed_link() const noexcept;
   void watch(int fd, std::uint64_t tag) const;
-  void flush(Clock::time_point deadline, bool until_all_ended) noexcept;
+  void end_all(const LinkEnd& end) noexcept;
+  void flush(Clock::time_point deadline, bool until_blamed);
 
   int rank_;
   std::vector<std::unique_ptr<PeerLink>> links_;
@@ -48,9 +55,9 @@ class MeshEndpoint final : public Endpoint {
   base::UniqueFd epoll_;
   base::UniqueFd timer_;
   std::atomic<bool> woken_{false};
-  bool ended_ = false;  ///< closed or aborted
+  bool ended_ = false;       ///< closed or aborted
   bool suspicious_ = false;  ///< a link may have failed since progress() last looked
-  bool may_spin_;
+  Patience patience_;
   std::size_t first_ = 0;  ///< whose turn it is to move first
   unsigned calls_ = 0;
 };

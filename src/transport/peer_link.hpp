@@ -30,11 +30,17 @@ class PeerLink : public Link {
   /// Whether everything sent has left this process for good, so that closing loses nothing.
   [[nodiscard]] virtual bool is_flushed() noexcept = 0;
 
+  /// Lets go of sockets and of all payloads lent; nothing moves any more.
+  virtual void shut() noexcept = 0;
+
   [[nodiscard]] int peer() const noexcept { return peer_; }
   /// How the peer's stream ended, known as soon as possible, even while its frames wait here.
   [[nodiscard]] const LinkEnd& peer_end() const noexcept { return peer_end_; }
 
  protected:
+  /// Throws Error(invalid_argument) for more than a frame may carry.
+  void check_size(std::size_t payload_bytes) const;
+
   LinkEnd peer_end_;
 
  private:

@@ -31,12 +31,7 @@ RingLink::~RingLink() {
 }
 
 bool RingLink::try_send(const wire::Header& header, std::span<const std::byte> payload) {
-  if (payload.size() > wire::kMaxPayload) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("a frame of {} bytes for rank {}, {} are the most", payload.size(), peer(),
-                            wire::kMaxPayload),
-                "split it into segments");
-  }
+  check_size(payload.size());
   if (peer_end_.kind != LinkEnd::Kind::open || (reader_.end() != 0 && look_for_end()))
     throw peer_end_.to_error(peer());
   if (!writer_.has_space()) {

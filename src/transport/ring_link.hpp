@@ -47,6 +47,7 @@ class RingLink final : public PeerLink {
   [[nodiscard]] std::vector<int> descriptors() const override;
   void send_end(const LinkEnd& end) noexcept override;
   [[nodiscard]] bool is_flushed() noexcept override { return true; }
+  void shut() noexcept override { parts_.socket.reset(); }
 
  private:
   void wake_peer_for(std::uint32_t wish) const noexcept;

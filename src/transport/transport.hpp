@@ -58,7 +58,8 @@ struct EndpointOptions {
   std::string job;                 ///< names the job; peers of another job are refused in the hello
   std::uint32_t communicator = 0;  ///< id that every frame carries, the same on all ranks
   std::string kind = "auto";       ///< "auto" (shm for local peers, tcp for others), "shm", "tcp", "inproc"
-  std::string interface;  ///< network interface or address for tcp; empty: the one that routes to the store
+  std::string
+      interface;  ///< network interface or address for tcp; empty: loopback (see local_address_towards)
   int connections_per_peer = 1;  ///< tcp only; frames are striped over them and delivered in order
   double link_rate = 0;  ///< bytes a second each way, for emulating a slow link; 0: as fast as it goes
   std::chrono::milliseconds timeout{300'000};  ///< for connecting
@@ -97,6 +98,10 @@ class Endpoint {
 /// "gradwire/<job>/<communicator>/", and waits for everybody. With world_size 1 nothing is opened.
 /// Throws Error: timeout (naming the missing ranks), version_mismatch, invalid_argument, system.
 std::unique_ptr<Endpoint> connect(const EndpointOptions& options, Store& store);
+
+/// This host's address that packets to `host` leave from: what to give as EndpointOptions::interface when the
+/// store runs there. Throws Error (invalid_argument, system).
+std::string local_address_towards(const std::string& host);
 
 /// "100mbit", "1gbit", "12.5MB" (bytes), "2.5gbit" to bytes a second. Throws Error(invalid_argument).
 double parse_rate(const std::string& text);

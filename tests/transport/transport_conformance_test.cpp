@@ -378,7 +378,10 @@ TEST_P(Conformance, OneRankNeedsNobody) {
   endpoint->close(milliseconds(10));
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, Conformance, testing::Values(Flavor{"inproc", "inproc"}),
+INSTANTIATE_TEST_SUITE_P(Transports, Conformance,
+                         testing::Values(Flavor{"inproc", "inproc"}, Flavor{"shm", "shm"},
+                                         Flavor{"tcp", "tcp"}, Flavor{"tcp_striped", "tcp", 3},
+                                         Flavor{"automatic", "auto"}),
                          [](const auto& each) { return each.param.name; });
 
 }  // namespace

@@ -130,7 +130,7 @@ std::unique_ptr<Endpoint> connect_inproc(const EndpointOptions& options, Store& 
   }
   return std::make_unique<MeshEndpoint>(options.rank, std::move(links),
                                         room->bells[static_cast<std::size_t>(options.rank)],
-                                        options.world_size);
+                                        patience_for(options.world_size));
 }
 
 }  // namespace gradwire::transport

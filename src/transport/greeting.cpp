@@ -1,0 +1,39 @@
+#include "transport/greeting.hpp"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <span>
+
+#include "transport/shm/shm_socket.hpp"
+#include "transport/system_error.hpp"
+
+namespace gradwire::transport {
+namespace {
+
+constexpr std::size_t kPrefixBytes = 8;
+constexpr std::size_t kMostDescriptors = 2;
+
+}  // namespace
+
+std::optional<wire::Hello> Greeting::read() {
+  while (true) {
+    const auto size = wire::hello_size(std::span(buffer_).first(have_), from);
+    if (size && have_ == *size) return wire::read_hello(std::span(buffer_).first(have_), from);
+    const auto wanted = std::span(buffer_).subspan(have_, size.value_or(kPrefixBytes) - have_);
+    const ssize_t received = shm ? receive_with_descriptors(socket, wanted, descriptors, kMostDescriptors)
+                                 : ::recv(socket.get(), wanted.data(), wanted.size(), MSG_DONTWAIT);
+    if (received < 0 && errno == EINTR) continue;
+    if (received < 0 && errno == EAGAIN) return std::nullopt;
+    if (received <= 0) {
+      throw Error(ErrorCode::peer_lost,
+                  fmt::format("{} hung up before it said hello{}", from,
+                              received < 0 ? ": " + errno_text(errno) : std::string()),
+                  "see its own message");
+    }
+    have_ += static_cast<std::size_t>(received);
+  }
+}
+
+}  // namespace gradwire::transport

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+#include "wire/hello.hpp"
+
+namespace gradwire::transport {
+
+/// A connection on which the other side has not said hello yet. It reads the hello and not a byte more.
+struct Greeting {
+  base::UniqueFd socket;
+  std::string from;     ///< names the other side in errors
+  bool dialed = false;  ///< this side connected; otherwise the other one did
+  bool shm = false;     ///< a Unix socket, which carries descriptors too
+  int peer = -1;        ///< when dialed
+  int connection = 0;   ///< when dialed
+  std::vector<base::UniqueFd> descriptors;
+
+  /// Reads what is there; the hello when it is complete. Throws Error: what hello_size() and read_hello()
+  /// throw, and peer_lost when the other side hung up.
+  std::optional<wire::Hello> read();
+
+ private:
+  std::array<std::byte, wire::kMaxHelloBytes> buffer_{};
+  std::size_t have_ = 0;
+};
+
+}  // namespace gradwire::transport

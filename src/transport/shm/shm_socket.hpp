@@ -1,0 +1,30 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+
+namespace gradwire::transport {
+
+/// Listens on an abstract Unix socket: it belongs to the network namespace and leaves nothing behind.
+/// Throws Error(system).
+[[nodiscard]] base::UniqueFd listen_unix(const std::string& name);
+
+/// Nullopt when nobody listens there, which means that the peer is not local after all.
+[[nodiscard]] std::optional<base::UniqueFd> dial_unix(const std::string& name);
+
+/// Whether the process at the other end belongs to the same user.
+[[nodiscard]] bool is_same_user(const base::UniqueFd& socket) noexcept;
+
+/// Sends `bytes` and copies of the descriptors; false when the peer is gone.
+[[nodiscard]] bool send_with_descriptors(const base::UniqueFd& socket, std::span<const std::byte> bytes,
+                                         std::span<const int> descriptors) noexcept;
+
+/// Like read(), and adds descriptors that came along. Never keeps more than `most` of them.
+[[nodiscard]] ssize_t receive_with_descriptors(const base::UniqueFd& socket, std::span<std::byte> bytes,
+                                               std::vector<base::UniqueFd>& descriptors, std::size_t most);
+
+}  // namespace gradwire::transport

@@ -1,0 +1,57 @@
+#include "transport/tcp/token_bucket.hpp"
+
+#include <algorithm>
+
+namespace gradwire::transport {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t kBurstBytes = 2 * 1500;
+constexpr std::chrono::nanoseconds kCatchUp = 1ms;
+/// Bytes move in runs of this time, so that a waiting rank wakes a few thousand times a second and no more.
+constexpr std::chrono::nanoseconds kQuantum = 300us;
+
+}  // namespace
+
+TokenBucket::TokenBucket(double rate) noexcept
+    : nanos_per_byte_(1e9 / rate),
+      burst_(cost(kBurstBytes)),
+      catch_up_(std::max<Nanos>(burst_, kCatchUp)),
+      quantum_(std::max(kBurstBytes, static_cast<std::size_t>(Nanos(kQuantum).count() / nanos_per_byte_))),
+      epoch_(std::chrono::steady_clock::now()),
+      free_at_(-burst_) {}
+
+TokenBucket::Nanos TokenBucket::credit(Time now) const noexcept {
+  return std::min<Nanos>(Nanos(now - epoch_) - free_at_, waiting_ > 0 ? catch_up_ : burst_);
+}
+
+void TokenBucket::begin_waiting(Time now) noexcept {
+  if (waiting_++ > 0) return;
+  // What went by in silence is gone, but for the burst.
+  free_at_ = std::max<Nanos>(free_at_, Nanos(now - epoch_) - burst_);
+  silent_before_ = true;
+}
+
+void TokenBucket::end_waiting() noexcept { --waiting_; }
+
+TokenBucket::Nanos TokenBucket::needed(std::size_t wanted) const noexcept {
+  return cost(std::min(wanted, silent_before_ ? std::size_t{1} : quantum_));
+}
+
+std::size_t TokenBucket::allowed(std::size_t wanted, Time now) const noexcept {
+  // A nanosecond of grace: the clock counts in whole ones, the costs do not.
+  const Nanos have = credit(now) + Nanos(1);
+  return have < needed(wanted) ? 0 : static_cast<std::size_t>(have.count() / nanos_per_byte_);
+}
+
+TokenBucket::Time TokenBucket::when(std::size_t wanted) const noexcept {
+  return epoch_ + std::chrono::ceil<Time::duration>(free_at_ + needed(wanted));
+}
+
+void TokenBucket::take(std::size_t bytes, Time now) noexcept {
+  free_at_ = Nanos(now - epoch_) - credit(now) + cost(bytes);
+  silent_before_ = false;
+}
+
+}  // namespace gradwire::transport
