@@ -8,7 +8,7 @@ namespace gradwire::collectives {
 // is cleared in round t; the way out is the mirror.
 Topology binomial_topology(int ranks, int root) {
   const auto size = static_cast<std::size_t>(ranks);
-  const int rounds = std::bit_width(static_cast<unsigned>(ranks - 1));
+  const auto rounds = static_cast<int>(std::bit_width(static_cast<unsigned>(ranks - 1)));
   Tree in{.owner = root, .parent = std::vector<int>(size, -1), .round = std::vector<int>(size, -1)};
   Tree out = in;
   for (int v = 1; v < ranks; ++v) {

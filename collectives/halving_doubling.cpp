@@ -54,7 +54,7 @@ Topology halving_doubling_topology(int ranks) {
     Tree out = in;
     topology.chunks.push_back({ChunkTrees{.layer = 0, .in = std::move(in), .out = std::move(out)}});
   }
-  split(topology, {0, ranks}, 0, std::bit_width(static_cast<unsigned>(ranks - 1)));
+  split(topology, {0, ranks}, 0, static_cast<int>(std::bit_width(static_cast<unsigned>(ranks - 1))));
   return topology;
 }
 

@@ -124,7 +124,8 @@ std::vector<float> oracle_allreduce(const std::string& algorithm, const std::str
   collectives::run_oracle(resolved.schedule, resolved.layout, *reference, {.average = average}, data);
 
   if (std::ranges::any_of(data, [](const auto& rank) { return !rank.finite; })) {
-    return std::vector<float>(counts.front(), std::numeric_limits<float>::quiet_NaN());
+    data.front().tensors.front().assign(counts.front(), std::numeric_limits<float>::quiet_NaN());
+    return std::move(data.front().tensors.front());
   }
   for (std::size_t rank = 0; rank < residuals.size(); ++rank)
     residuals[rank] = std::move(data[rank].residuals.front());

@@ -89,7 +89,7 @@ void check(const Layout& layout, const Counts& counts, const compress::Codec& co
   // Each cut is at the block nearest to its ideal place, so a chunk is off by at most half a block at each
   // end.
   const double ideal = static_cast<double>(payload_of(counts, codec)) / chunks;
-  const double block = static_cast<double>(codec.max_payload(codec.block()));
+  const auto block = static_cast<double>(codec.max_payload(codec.block()));
   for (const std::size_t bytes : chunk_bytes(layout))
     EXPECT_NEAR(static_cast<double>(bytes), ideal, block + 1);
 }
