@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cli/bench_case.hpp"
+#include "cli/bench_timing.hpp"
+
+namespace gradwire::cli {
+
+struct BenchOptions {
+  std::vector<std::string> transports;  ///< empty: the environment's
+  std::vector<std::string> algorithms{"auto"};
+  std::vector<std::string> codecs{"none"};
+  std::vector<std::uint64_t> sizes;  ///< bytes, multiples of 4
+  TimingOptions timing;
+  bool check = false;
+  bool average = false;
+  std::uint64_t seed = 1;
+};
+
+/// "ring,tree" or "all"; a piece like "scale=l2" belongs to the codec before it. Throws UsageError when
+/// empty.
+std::vector<std::string> parse_list(const std::string& text, const std::vector<std::string>& all);
+
+/// min, min * factor, ... up to max. Throws UsageError when that makes no sense.
+std::vector<std::uint64_t> parse_sizes(std::uint64_t min, std::uint64_t max, double factor);
+
+/// Runs every transport x algorithm x codec x size on all ranks of a job. On rank 0 `report` hears each
+/// result at once, with what a failed check found first. Returns whether all checks held, on every rank.
+bool sweep(const BenchOptions& options, CommunicatorOptions job,
+           const std::function<void(const BenchResult&, const std::string& difference)>& report);
+
+}  // namespace gradwire::cli
