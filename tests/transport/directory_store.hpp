@@ -44,6 +44,11 @@ class DirectoryStore : public Store {
     }
   }
 
+  void clear() {
+    for (const auto& entry : std::filesystem::directory_iterator(directory_))
+      std::filesystem::remove(entry.path());
+  }
+
  private:
   [[nodiscard]] std::filesystem::path path_of(const std::string& key) const {
     std::string name;
