@@ -46,6 +46,7 @@ void prepare(BenchCommand& command) {
   options.codecs = parse_list(command.codecs, {"none", "fp16", "bf16", "onebit"});
   if (!command.ranks.transport.empty()) {
     options.transports = parse_list(command.ranks.transport, {"shm", "tcp"});
+    for (const auto& transport : options.transports) check_transport(transport);
   }
   for (const auto& algorithm : options.algorithms) {
     for (const auto& codec : options.codecs) inspect::describe("allreduce", algorithm, codec, 2, 1);

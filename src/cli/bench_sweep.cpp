@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
+#include <algorithm>
 #include <set>
 
 #include "cli/bench_check.hpp"
-#include "cli/command.hpp"
+#include "cli/exit_status.hpp"
 
 namespace gradwire::cli {
 namespace {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <fstream>
@@ -9,6 +10,7 @@
 
 #include "cli/launcher.hpp"
 #include "gradwire/error.hpp"
+#include "gradwire/inspect.hpp"
 
 namespace gradwire::cli {
 
@@ -26,6 +28,15 @@ void add_rank_options(CLI::App& command, RankOptions& options) {
                   "Make every rank a host behind a link of this rate, as 100mbit or 1gbit")
       ->type_name("RATE")
       ->group("Job");
+}
+
+void check_transport(const std::string& name) {
+  auto known = inspect::transports();
+  known.emplace_back("auto");
+  if (std::find(known.begin(), known.end(), name) != known.end()) return;
+  std::string list;
+  for (const auto& transport : known) list += (list.empty() ? "" : ", ") + transport;
+  throw UsageError(fmt::format("there is no transport '{}'; there are {}", name, list));
 }
 
 void become_rank(const RankOptions& options) {
@@ -46,19 +57,21 @@ CommunicatorOptions communicator_options(const RankOptions& options) {
 }
 
 void write_text(const std::string& path, const std::string& text) {
+  const auto check = [&](bool good, const std::string& what) {
+    if (good) return;
+    throw Error(ErrorCode::system,
+                fmt::format("cannot write {}: {}", what, std::generic_category().message(errno)),
+                "name a file in a folder that exists, that you may write to, and that has room");
+  };
   if (path == "-") {
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
+    const std::size_t wrote = std::fwrite(text.data(), 1, text.size(), stdout);
+    check(wrote == text.size() && std::fflush(stdout) == 0, "to standard output");
     return;
   }
   std::ofstream file(path, std::ios::binary);
   file << text;
   file.close();
-  if (!file) {
-    throw Error(ErrorCode::system,
-                fmt::format("cannot write '{}': {}", path, std::generic_category().message(errno)),
-                "name a file in a folder that exists and that you may write to");
-  }
+  check(static_cast<bool>(file), fmt::format("'{}'", path));
 }
 
 }  // namespace gradwire::cli

@@ -1,29 +1,15 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <stdexcept>
 #include <string>
 
+#include "cli/exit_status.hpp"
 #include "gradwire/communicator.hpp"
 
 namespace gradwire::cli {
 
-inline constexpr int kFailure = 1;  ///< something went wrong, or a check did not hold
-inline constexpr int kUsage = 2;    ///< the command line makes no sense
-
 /// More processes than this on one host are a slip of the finger.
 inline constexpr int kMaxLocalRanks = 1024;
-
-/// Thrown by a command to end the program with `status` once everything has been said.
-struct ExitStatus {
-  int status = 0;
-};
-
-/// Thrown for a command line that parses but makes no sense: main prints the sentence and exits with kUsage.
-class UsageError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
 
 /// The options of every command that is itself a job of several ranks.
 struct RankOptions {
@@ -39,6 +25,9 @@ void add_rank_options(CLI::App& command, RankOptions& options);
 /// one. With --ranks and no launcher around, it starts that many copies of this program, waits for them, and
 /// throws their ExitStatus.
 void become_rank(const RankOptions& options);
+
+/// Refuses names that `gradwire info` does not list. Throws UsageError.
+void check_transport(const std::string& name);
 
 /// The environment's options, overridden by the command line's.
 CommunicatorOptions communicator_options(const RankOptions& options);

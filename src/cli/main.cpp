@@ -37,6 +37,12 @@ void say(const std::string& sentence) {
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
+bool has_command(CLI::App& app, const std::string& name) {
+  const auto matches =
+      app.get_subcommands([&](const CLI::App* command) { return command->get_name() == name; });
+  return !matches.empty();
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Gradients over links that are too slow for them: compressed allreduce with error feedback",
                "gradwire");
@@ -50,6 +56,12 @@ int run(int argc, char** argv) {
   add_info_command(app);
   try {
     app.parse(argc, argv);
+  } catch (const CLI::RequiredError& error) {
+    if (argc > 1 && argv[1][0] != '-' && !has_command(app, argv[1])) {
+      say(fmt::format("there is no command '{}'\nRun with --help for more information.", argv[1]));
+      return kUsage;
+    }
+    return app.exit(error) == 0 ? 0 : kUsage;
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsage;
   } catch (const ExitStatus& exit) {
@@ -59,10 +71,6 @@ int run(int argc, char** argv) {
     return kUsage;
   } catch (const std::exception& error) {
     say(error.what());
-    return kFailure;
-  }
-  if (std::fflush(stdout) != 0) {
-    say("cannot write to standard output");
     return kFailure;
   }
   return 0;

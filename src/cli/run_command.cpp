@@ -28,6 +28,7 @@ struct RunCommand {
 };
 
 void run(const RunCommand& command) {
+  if (!command.transport.empty()) check_transport(command.transport);
   LaunchOptions launch;
   launch.ranks = command.ranks;
   launch.command = command.command;

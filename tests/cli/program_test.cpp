@@ -1,0 +1,183 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+// The program itself, as a user's shell runs it.
+namespace gradwire::cli {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+struct Ended {
+  int status = -1;
+  std::string out;  ///< stdout and stderr
+};
+
+Ended gradwire(const std::string& arguments, const std::string& environment = "") {
+  const std::string line = environment + " '" GRADWIRE_PROGRAM "' " + arguments + " 2>&1 </dev/null";
+  Ended ended;
+  FILE* pipe = popen(line.c_str(), "r");
+  std::array<char, 4096> buffer{};
+  for (std::size_t got = 1; got > 0;) {
+    got = fread(buffer.data(), 1, buffer.size(), pipe);
+    ended.out.append(buffer.data(), got);
+  }
+  const int status = pclose(pipe);
+  ended.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return ended;
+}
+
+nlohmann::json parse(const Ended& ended) {
+  EXPECT_EQ(ended.status, 0) << ended.out;
+  return nlohmann::json::parse(ended.out, nullptr, false);
+}
+
+TEST(Program, HelpOfEveryCommandHasExamples) {
+  for (const char* command : {"", "run", "info", "plan", "bench allreduce"}) {
+    const Ended ended = gradwire(std::string(command) + " --help");
+    EXPECT_EQ(ended.status, 0) << command;
+    EXPECT_THAT(ended.out, HasSubstr("Examples:\n  gradwire ")) << command;
+  }
+  EXPECT_THAT(gradwire("--version").out, StartsWith("gradwire 0."));
+}
+
+TEST(Program, ACommandLineThatMakesNoSenseExitsWith2) {
+  for (const char* arguments : {"",
+                                "frobnicate",
+                                "--frobnicate",
+                                "run",
+                                "run -n 2",
+                                "run -n 0 -- true",
+                                "run -n -1 -- true",
+                                "run -n two -- true",
+                                "run -- true",
+                                "run -n 1 --transport pigeon -- true",
+                                "plan",
+                                "plan --ranks 0",
+                                "plan --ranks 4 --rank 4",
+                                "plan --ranks 4 --bytes 6",
+                                "plan --ranks 4 --bytes many",
+                                "bench",
+                                "bench allreduce --ranks 0",
+                                "bench allreduce --ranks -3",
+                                "bench allreduce --min 6",
+                                "bench allreduce --min 0",
+                                "bench allreduce --min 8K --max 4K",
+                                "bench allreduce --factor 1",
+                                "bench allreduce --codec ''",
+                                "bench allreduce --transport pigeon",
+                                "bench allreduce --seconds 1 --repetitions 1"}) {
+    const Ended ended = gradwire(arguments);
+    EXPECT_EQ(ended.status, 2) << arguments << "\n" << ended.out;
+    EXPECT_THAT(ended.out, HasSubstr("--help")) << arguments;
+  }
+  EXPECT_THAT(gradwire("frobnicate").out, HasSubstr("'frobnicate'"));
+}
+
+TEST(Program, WhatIsNotThereIsListed) {
+  for (const char* arguments : {"plan --ranks 4 --algorithm star", "bench allreduce --algorithm star"}) {
+    const Ended ended = gradwire(arguments);
+    EXPECT_EQ(ended.status, 1);
+    EXPECT_THAT(ended.out, HasSubstr("halving-doubling")) << arguments;
+  }
+  for (const char* arguments : {"plan --ranks 4 --codec zip", "bench allreduce --ranks 2 --codec zip"}) {
+    const Ended ended = gradwire(arguments);
+    EXPECT_EQ(ended.status, 1);
+    EXPECT_THAT(ended.out, HasSubstr("onebit")) << arguments;
+    EXPECT_EQ(std::count(ended.out.begin(), ended.out.end(), '\n'), 1) << "said once, not by each rank";
+  }
+  EXPECT_EQ(gradwire("plan --ranks 4 --collective all").status, 1);
+  EXPECT_EQ(gradwire("info --json /no/such/folder/x").status, 1);
+  EXPECT_EQ(gradwire("info >/dev/full").status, 1);
+}
+
+TEST(Program, BadVariablesAreNamed) {
+  const Ended ended = gradwire("bench allreduce", "GRADWIRE_RANK=4 GRADWIRE_WORLD_SIZE=4");
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_THAT(ended.out, HasSubstr("GRADWIRE_RANK=4"));
+  const Ended fewer = gradwire("bench allreduce --ranks 3", "GRADWIRE_RANK=0 GRADWIRE_WORLD_SIZE=2");
+  EXPECT_EQ(fewer.status, 2);
+  EXPECT_THAT(fewer.out, HasSubstr("started 2 ranks"));
+}
+
+TEST(Program, InfoTellsWhatIsBuilt) {
+  const Ended ended = gradwire("info");
+  EXPECT_EQ(ended.status, 0);
+  for (const char* word : {"version", "instruction set", "shm", "tcp", "ring", "onebit", "CUDA"}) {
+    EXPECT_THAT(ended.out, HasSubstr(word));
+  }
+  const auto json = parse(gradwire("info --json -"));
+  EXPECT_TRUE(json.contains("version"));
+}
+
+TEST(Program, PlanPrintsTheScheduleAndItsBytes) {
+  const Ended ended = gradwire("plan --ranks 4 --algorithm ring --bytes 4K");
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_THAT(ended.out, HasSubstr("by ring among 4 ranks"));
+  EXPECT_THAT(ended.out, HasSubstr("rank  step  round  verb"));
+  const auto json = parse(gradwire("plan --ranks 4 --algorithm ring --bytes 4K --json -"));
+  EXPECT_EQ(json["algorithm"], "ring");
+  ASSERT_EQ(json["ranks"].size(), 4U);
+  std::uint64_t sent = 0;
+  for (const auto& rank : json["ranks"]) sent += rank["sent_bytes"].get<std::uint64_t>();
+  EXPECT_EQ(sent, 2 * 3 * 4096U);
+  const Ended one = gradwire("plan --ranks 4 --algorithm ring --rank 2");
+  EXPECT_THAT(one.out, HasSubstr("\n   2     0 "));
+  EXPECT_THAT(one.out, testing::Not(HasSubstr("\n   1     0 ")));
+}
+
+TEST(Program, BenchChecksEveryAlgorithmAndCodecAndWritesJson) {
+  const auto json = parse(
+      gradwire("bench allreduce --ranks 3 --transport shm,tcp --algorithm all --codec all --min 4 --max 4K "
+               "--factor 1024 --repetitions 2 --check --json -"));
+  ASSERT_EQ(json["results"].size(), 2U * 5 * 4 * 2);
+  for (const auto& result : json["results"]) {
+    EXPECT_EQ(result["ranks"], 3);
+    EXPECT_EQ(result["identical"], true) << result;
+    EXPECT_EQ(result["equals_oracle"], true) << result;
+    EXPECT_GT(result["time_us"]["min"], 0);
+    EXPECT_LE(result["time_us"]["min"], result["time_us"]["median"]);
+    EXPECT_LE(result["time_us"]["median"], result["time_us"]["p99"]);
+    EXPECT_GT(result["wire_bytes_per_rank"], 0);
+  }
+  EXPECT_EQ(json["results"][0]["transport"], "shm");
+  EXPECT_EQ(json["results"].back()["transport"], "tcp");
+}
+
+TEST(Program, BenchRunsAloneAndAveraged) {
+  const auto json =
+      parse(gradwire("bench allreduce --min 4K --max 4K --repetitions 2 --check --average --json -"));
+  EXPECT_EQ(json["results"][0]["ranks"], 1);
+  EXPECT_EQ(json["results"][0]["equals_oracle"], true);
+  EXPECT_EQ(json["results"][0]["busbw_GBps"], 0);
+}
+
+TEST(Program, BenchObeysTheLaunchersEnvironmentAndTheCodecVariable) {
+  const Ended ended = gradwire("run -n 2 -- '" GRADWIRE_PROGRAM
+                               "' bench allreduce --codec onebit --min 4K --max 4K --repetitions 2 --check",
+                               "GRADWIRE_CODEC=none");
+  EXPECT_EQ(ended.status, 0) << ended.out;
+  EXPECT_THAT(ended.out, HasSubstr("[0] "));
+  EXPECT_THAT(ended.out, HasSubstr(" none "));
+  EXPECT_THAT(ended.out, testing::Not(HasSubstr("onebit")));
+}
+
+TEST(Program, RunPassesTheProgramsArgumentsOn) {
+  const Ended ended = gradwire("run -n 1 -- echo -x --ranks 3 -- a");
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_EQ(ended.out, "[0] -x --ranks 3 -- a\n");
+  EXPECT_EQ(gradwire("run -n 2 -- sh -c 'exit 9'").status, 9);
+  EXPECT_EQ(gradwire("run -n 2 -- no-such-program").status, 127);
+}
+
+}  // namespace
+}  // namespace gradwire::cli
