@@ -1,6 +1,5 @@
 #include "trainer/sgd.hpp"
 
-#include <algorithm>
 #include <bit>
 #include <cstdint>
 
@@ -10,19 +9,20 @@ bool Sgd::step(std::span<float> weights, std::span<const float> gradients) noexc
   const float rate = options_.learning_rate;
   const float momentum = options_.momentum;
   const float decay = options_.weight_decay;
-  float* const w = weights.data();
-  const float* const g = gradients.data();
-  float* const v = velocity_.data();
-  // The largest magnitude as an integer: unlike a float maximum it vectorizes, and NaN compares above
-  // infinity.
-  std::int32_t largest = 0;
+  float* const __restrict w = weights.data();
+  const float* const __restrict g = gradients.data();
+  float* const __restrict v = velocity_.data();
+  // Integers, as they vectorize where a test of floats would not: an exponent of all ones is an infinity or a
+  // NaN.
+  constexpr std::int32_t kExponent = 0x7f800000;
+  std::int32_t not_finite = 0;
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    largest = std::max(largest, std::bit_cast<std::int32_t>(g[i]) & 0x7fffffff);
-    v[i] = momentum * v[i] + (g[i] + decay * w[i]);
-    w[i] -= rate * v[i];
+    not_finite |= -static_cast<std::int32_t>((std::bit_cast<std::int32_t>(g[i]) & kExponent) == kExponent);
+    const float velocity = momentum * v[i] + (g[i] + decay * w[i]);
+    v[i] = velocity;
+    w[i] -= rate * velocity;
   }
-  constexpr std::int32_t kInfinity = 0x7f800000;
-  return largest < kInfinity;
+  return not_finite == 0;
 }
 
 }  // namespace gradwire::trainer
