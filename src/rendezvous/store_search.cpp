@@ -96,10 +96,6 @@ std::vector<SocketAddress> candidates(const StoreUrl& url, Findings& findings) {
   throw Error(ErrorCode::timeout, happened(findings.trouble), advice, 0);
 }
 
-bool literally_loopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
-}
-
 /// Listeners at one port; none, with errno in `error`, when one of the addresses cannot be had.
 std::vector<base::UniqueFd> listen_at_port(const std::vector<SocketAddress>& addresses, std::uint16_t port,
                                            int& error) {
@@ -145,11 +141,8 @@ std::vector<SocketAddress> addresses_to_serve(const StoreUrl& url) {
                 fmt::format("rank 0 cannot serve the store at {}: host '{}': {}", url.text(), url.place, why),
                 "name a host that every rank can resolve, or use its address");
   }
-  // Many a distribution gives a host's own name a loopback address, in that host's own table only.
-  const bool misleading = !literally_loopback(url.place) &&
-                          std::all_of(addresses.begin(), addresses.end(),
-                                      [](const SocketAddress& address) { return address.loopback(); });
-  return misleading ? std::vector<SocketAddress>{} : addresses;
+  if (misleading_name(url.place, addresses)) return {};
+  return addresses;
 }
 
 }  // namespace
@@ -193,6 +186,17 @@ std::vector<base::UniqueFd> open_listeners(const StoreUrl& url, milliseconds tim
     }
     std::this_thread::sleep_for(milliseconds(50));
   }
+}
+
+std::string host_towards_store(const std::string& url) {
+  const StoreUrl parsed = parse_store_url(url);
+  if (parsed.scheme != StoreUrl::Scheme::tcp) return {};
+  std::string why;
+  if (misleading_name(parsed.place, resolve(parsed.place, why))) {
+    std::string outward = outward_address();
+    if (!outward.empty()) return outward;
+  }
+  return parsed.place;
 }
 
 }  // namespace gradwire::rendezvous

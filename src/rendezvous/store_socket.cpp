@@ -1,6 +1,8 @@
 #include "rendezvous/store_socket.hpp"
 
 #include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -9,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -94,6 +97,33 @@ std::vector<SocketAddress> resolve(const std::string& host, std::string& why) {
   }
   if (out.empty()) why = "it has no IP address";
   return out;
+}
+
+bool misleading_name(const std::string& host, const std::vector<SocketAddress>& addresses) {
+  const bool literal = host == "localhost" || host == "::1" || host.starts_with("127.");
+  return !literal && !addresses.empty() &&
+         std::all_of(addresses.begin(), addresses.end(),
+                     [](const SocketAddress& address) { return address.loopback(); });
+}
+
+std::string outward_address() {
+  ifaddrs* raw = nullptr;
+  if (::getifaddrs(&raw) != 0) return {};
+  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> list(raw, &::freeifaddrs);
+  for (const int family : {AF_INET, AF_INET6}) {
+    for (const ifaddrs* entry = raw; entry != nullptr; entry = entry->ifa_next) {
+      if (entry->ifa_addr == nullptr || entry->ifa_addr->sa_family != family) continue;
+      if ((entry->ifa_flags & IFF_LOOPBACK) != 0 || (entry->ifa_flags & IFF_UP) == 0) continue;
+      const socklen_t size = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+      std::array<char, NI_MAXHOST> text{};
+      // A link-local address means nothing without its interface.
+      if (::getnameinfo(entry->ifa_addr, size, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) == 0 &&
+          std::string_view(text.data()).find('%') == std::string_view::npos) {
+        return text.data();
+      }
+    }
+  }
+  return {};
 }
 
 SocketAddress abstract_address(std::string_view name) {

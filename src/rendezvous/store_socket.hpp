@@ -28,6 +28,13 @@ struct SocketAddress {
 /// All addresses of a host, each once. When there are none, `why` tells the reason.
 std::vector<SocketAddress> resolve(const std::string& host, std::string& why);
 
+/// True for a name that leads to loopback although it does not say so: many a distribution gives a host's own
+/// name a loopback address, in that host's own table only.
+bool misleading_name(const std::string& host, const std::vector<SocketAddress>& addresses);
+
+/// An address of this host that is not loopback, IPv4 if there is one, as text; empty when there is none.
+std::string outward_address();
+
 SocketAddress abstract_address(std::string_view name);
 
 /// Every address of this host: IPv6 and IPv4 at once where the host has both.

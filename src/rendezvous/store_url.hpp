@@ -24,6 +24,11 @@ struct StoreUrl {
 /// Throws Error(invalid_argument).
 StoreUrl parse_store_url(const std::string& text);
 
+/// A host or address to which the interface leads that ranks should use among themselves: the host of a
+/// tcp:// URL; one of this host's addresses when that name is its own and leads to loopback here only; empty
+/// for other URLs. Throws Error(invalid_argument).
+std::string host_towards_store(const std::string& url);
+
 /// Where the ranks of the job that the environment describes meet; empty for a job of one rank. In this
 /// order: GRADWIRE_STORE; MASTER_ADDR, at one of the 16 ports after MASTER_PORT; under srun the first node of
 /// the list, at one of 16 ports that follow from the job's number; else an abstract socket of this host named

@@ -7,6 +7,7 @@
 
 #include "base/float_mode.hpp"
 #include "gradwire/error.hpp"
+#include "rendezvous/store_url.hpp"
 
 namespace gradwire::runtime {
 namespace {
@@ -55,6 +56,10 @@ Engine::Engine(const CommunicatorOptions& options) : options_(options) {
   if (options_.world_size > 1) {
     if (!options_.store) {
       options_.store = open_store(options_.store_url, options_.rank, options_.timeout);
+    }
+    if (options_.interface.empty() && !options_.store_url.empty()) {
+      const std::string host = rendezvous::host_towards_store(options_.store_url);
+      if (!host.empty()) options_.interface = transport::local_address_towards(host);
     }
     endpoint_ = transport::connect(endpoint_options(options_), *options_.store);
     channels_.resize(static_cast<std::size_t>(options_.world_size));

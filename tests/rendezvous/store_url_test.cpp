@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "gradwire/error.hpp"
+#include "rendezvous/store_socket.hpp"
 
 namespace gradwire::rendezvous {
 namespace {
@@ -121,6 +122,21 @@ TEST(ChooseStore, RanksOnSeveralHostsNeedAPlace) {
   EXPECT_THAT(choose_store_url(environment), StartsWith("unix://"));
   environment.local_size = 1;
   EXPECT_THROW(choose_store_url(environment), Error);
+}
+
+TEST(HostTowardsStore, IsTheStoresOwnUnlessItsNameMisleads) {
+  EXPECT_EQ(host_towards_store("tcp://10.1.2.3:4?job=j"), "10.1.2.3");
+  EXPECT_EQ(host_towards_store("tcp://127.0.0.1:4"), "127.0.0.1");
+  EXPECT_EQ(host_towards_store("tcp://localhost:4"), "localhost");
+  EXPECT_EQ(host_towards_store("tcp://[::1]:4"), "::1");
+  EXPECT_EQ(host_towards_store("tcp://no-such-host.invalid:4"), "no-such-host.invalid");
+  EXPECT_EQ(host_towards_store("unix://x"), "");
+  EXPECT_EQ(host_towards_store("file:///x"), "");
+  std::string why;
+  EXPECT_TRUE(misleading_name("myself", resolve("127.0.1.1", why)));
+  EXPECT_FALSE(misleading_name("127.0.1.1", resolve("127.0.1.1", why)));
+  EXPECT_FALSE(misleading_name("other", resolve("10.0.0.1", why)));
+  EXPECT_FALSE(misleading_name("nobody", {}));
 }
 
 TEST(FirstNode, ExpandsSlurmsLists) {
