@@ -26,12 +26,13 @@ struct Segment {
   std::size_t payload_bound = 0;  ///< bytes
 };
 
-/// Where every element of a set of tensors goes: chunks balanced by wire bytes, cut at block boundaries that depend on
-/// the element's index in its tensor only; each chunk cut into segments. The same on all ranks.
+/// Where every element of a set of tensors goes: chunks balanced by wire bytes, cut at block boundaries that
+/// depend on the element's index in its tensor only; each chunk cut into segments. The same on all ranks.
 struct Layout {
   std::vector<Piece> pieces;
-  std::vector<Segment> segments;             ///< chunk by chunk
-  std::vector<std::uint32_t> chunk_segments;  ///< chunk c has segments [chunk_segments[c], chunk_segments[c+1])
+  std::vector<Segment> segments;  ///< chunk by chunk
+  std::vector<std::uint32_t>
+      chunk_segments;  ///< chunk c has segments [chunk_segments[c], chunk_segments[c+1])
 };
 
 /// `counts[i]` is the number of elements of tensor i; zero is fine, and so is a chunk with nothing in it.
