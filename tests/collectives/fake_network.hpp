@@ -16,15 +16,17 @@ namespace gradwire::collectives {
 class FakeNetwork {
  public:
   FakeNetwork(int ranks, std::size_t capacity, unsigned seed)
-      : ranks_(ranks), capacity_(capacity), random_(seed), pipes_(static_cast<std::size_t>(ranks * ranks)) {
+      : ranks_(ranks),
+        capacity_(capacity),
+        random_(seed),
+        pipes_(static_cast<std::size_t>(ranks) * static_cast<std::size_t>(ranks)) {
     for (int from = 0; from < ranks; ++from) {
       for (int to = 0; to < ranks; ++to) links_.emplace_back(*this, from, to);
     }
     for (int rank = 0; rank < ranks; ++rank) {
       std::vector<Channel> channels(static_cast<std::size_t>(ranks));
       for (int peer = 0; peer < ranks; ++peer) {
-        channels[static_cast<std::size_t>(peer)].link =
-            &links_[static_cast<std::size_t>(rank * ranks + peer)];
+        channels[static_cast<std::size_t>(peer)].link = &links_[index(rank, peer)];
       }
       channels_.push_back(std::move(channels));
     }
@@ -90,7 +92,7 @@ class FakeNetwork {
   };
 
   [[nodiscard]] std::size_t index(int from, int to) const {
-    return static_cast<std::size_t>(from * ranks_ + to);
+    return static_cast<std::size_t>(from) * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(to);
   }
   Pipe& pipe(int from, int to) { return pipes_[index(from, to)]; }
 
