@@ -3,9 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "gradwire/error.hpp"
 
@@ -156,6 +159,31 @@ TEST(Environment, EveryVariableHasAMeaningAndAppearsOnce) {
     EXPECT_TRUE(seen.insert(variable.name).second) << variable.name;
     EXPECT_NE(std::string(variable.meaning), "") << variable.name;
   }
+}
+
+std::string page(const std::string& name) {
+  std::ifstream file(std::string(GRADWIRE_TEST_DIR) + "/../../docs/" + name);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST(Environment, TheDocumentationHasTheSameTable) {
+  const std::string text = page("running.md");
+  for (const auto& variable : environment_variables()) {
+    EXPECT_THAT(text, HasSubstr(std::string("| `") + variable.name + "` | " + variable.meaning + " |\n"));
+  }
+}
+
+TEST(Errors, TheDocumentationHasEveryCode) {
+  const std::string text = page("errors.md");
+  int codes = 0;
+  for (int number = 0; number < 200; ++number) {
+    const std::string name(to_string(static_cast<ErrorCode>(number)));
+    if (name == "unknown") continue;
+    ++codes;
+    EXPECT_THAT(text, HasSubstr("| `" + name + "` | " + std::to_string(number) + " |"));
+    EXPECT_THAT(text, HasSubstr("\n### " + name + "\n"));
+  }
+  EXPECT_EQ(codes, 9);
 }
 
 TEST(Environment, NothingOutsideTheTableIsRead) {
