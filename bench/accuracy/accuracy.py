@@ -26,7 +26,8 @@ ALLOWED = {"fashion-mnist": 0.5, "mnist": 0.2}
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gradwire", required=True, help="the gradwire program")
+    built = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../build/release/src/cli/gradwire")
+    parser.add_argument("--gradwire", default=os.path.normpath(built), help="the gradwire program (%(default)s)")
     parser.add_argument("--out", default="out/accuracy.json", help="results (%(default)s)")
     parser.add_argument("--data", default="fashion-mnist,mnist", help="data sets (%(default)s)")
     parser.add_argument("--seeds", default="1,2,3,4,5", help="(%(default)s)")

@@ -17,10 +17,12 @@ DEBIAN_PYTHON = "/usr/bin/python3"
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gradwire", required=True, help="the gradwire program")
+    built = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../build/release/src/cli/gradwire")
+    parser.add_argument("--gradwire", default=os.path.normpath(built), help="the gradwire program (%(default)s)")
     parser.add_argument("--out", default="out/demo", help="folder for demo.png and demo.json (%(default)s)")
     parser.add_argument("--codecs", default="none,fp16,onebit", help="the first is what the others are compared with")
     parser.add_argument("--data", default="fashion-mnist", help="data set (%(default)s)")
+    parser.add_argument("--data-dir", help="folder of its files, where it isn't in the usual place")
     parser.add_argument("--ranks", type=int, default=4)
     parser.add_argument("--link-rate", default="100mbit", help="of every rank's link, each way (%(default)s)")
     parser.add_argument("--steps", type=int, default=300)
@@ -51,6 +53,8 @@ def train(arguments, codec):
             "--link-rate", arguments.link_rate, "--codec", codec, "--batch", str(arguments.batch),
             "--steps", str(arguments.steps), "--eval-every", str(arguments.eval_every), "--json", path,
         ]  # fmt: skip
+        if arguments.data_dir:
+            command += ["--data-dir", arguments.data_dir]
         print(f"demo: training {arguments.steps} steps with codec {codec}", file=sys.stderr, flush=True)
         # The program's own summary would stand between ours; its progress bar and errors may show.
         status = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
@@ -103,12 +107,17 @@ def table(rows, steps):
 
 
 def plot(pyplot, results, arguments, path):
+    from matplotlib import ticker
+
     figure, axes = pyplot.subplots(figsize=(8, 4.8))
     for codec, result in results.items():
         points = result["evaluations"]
         axes.plot([p["seconds"] for p in points], [100 * p["test_accuracy"] for p in points], marker="o",
                   markersize=4, label=codec)  # fmt: skip
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axes.set_xlabel("seconds of training (logarithmic)")
     axes.set_ylabel("test accuracy, %")
     axes.set_title(f"{arguments.data}, {arguments.ranks} ranks on {arguments.link_rate} links, "
@@ -132,7 +141,7 @@ def main():
         json.dump({"summary": rows, "runs": results}, file, indent=2)
         file.write("\n")
     print(f"\n{arguments.data}, {arguments.ranks} ranks on {arguments.link_rate} links, batch {arguments.batch} "
-          "per rank; bytes are those that a rank sends\n")  # fmt: skip
+          "per rank; bytes are what a rank sends, with headers, and the bits follow from them\n")  # fmt: skip
     print(table(rows, arguments.steps))
     print(f"\nTest accuracy against seconds: {picture}\nAll numbers: {numbers}")
 

@@ -1,8 +1,12 @@
 
+#include <unistd.h>
+
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
 
 #include "cli/command.hpp"
 #include "gradwire/error.hpp"
@@ -26,6 +30,19 @@ struct TrainCommand {
   bool no_error_feedback = false;
 };
 
+/// A run may take hours: what it could not write at its end is better said before it begins.
+void require_folder(const std::string& option, const std::string& file) {
+  if (file.empty() || file == "-") return;
+  auto folder = std::filesystem::path(file).parent_path();
+  if (folder.empty()) folder = ".";
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(folder, ignored) || ::access(folder.c_str(), W_OK) != 0) {
+    throw Error(ErrorCode::invalid_argument,
+                option + " names '" + file + "', whose folder cannot be written to",
+                "name a file in a folder that exists and that you may write to");
+  }
+}
+
 void run(TrainCommand& command) {
   auto& options = command.options;
   options.error_feedback = !command.no_error_feedback;
@@ -33,6 +50,8 @@ void run(TrainCommand& command) {
   options.transport = command.ranks.transport.empty() ? "auto" : command.ranks.transport;
   // What can be wrong with the command line is said once, before there are ranks.
   trainer::validate(options);
+  require_folder("--json", command.json);
+  require_folder("--checkpoint", options.checkpoint);
   const char* const home = std::getenv("GRADWIRE_DATA");
   const auto folder = trainer::find_dataset(command.data, command.data_folder, home != nullptr ? home : "");
   inspect::describe("allreduce", options.algorithm, options.codec, 2, 1);

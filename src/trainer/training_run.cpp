@@ -187,7 +187,8 @@ void TrainingRun::train_step(std::uint64_t step) {
 
   const double loss = static_cast<double>(loss_slot_[0]);
   if (!std::isfinite(loss)) {
-    throw Error(ErrorCode::non_finite, fmt::format("the loss became {} in step {}", loss, step + 1),
+    throw Error(ErrorCode::non_finite,
+                fmt::format("the loss became {} in step {}", std::isnan(loss) ? "NaN" : "infinite", step + 1),
                 "lower --lr, or look for broken inputs");
   }
   if (!sgd_.step(model_.weights(), model_.gradients())) {
