@@ -19,19 +19,19 @@ using Bytes = std::vector<std::byte>;
 
 /// Every codec, with the options that take paths of their own.
 inline const std::vector<std::string>& all_specs() {
-  static const std::vector<std::string> kSpecs{"none",
-                                               "fp16",
-                                               "bf16",
-                                               "onebit",
-                                               "onebit:scale=l1",
-                                               "onebit:scale=l2",
-                                               "onebit:block=16",
-                                               "onebit:block=32,scale=l1",
-                                               "onebit:block=64",
-                                               "onebit:block=128,scale=l2",
-                                               "onebit:block=512",
-                                               "onebit:block=1024,scale=l2"};
-  return kSpecs;
+  static const std::vector<std::string> specs{"none",
+                                              "fp16",
+                                              "bf16",
+                                              "onebit",
+                                              "onebit:scale=l1",
+                                              "onebit:scale=l2",
+                                              "onebit:block=16",
+                                              "onebit:block=32,scale=l1",
+                                              "onebit:block=64",
+                                              "onebit:block=128,scale=l2",
+                                              "onebit:block=512",
+                                              "onebit:block=1024,scale=l2"};
+  return specs;
 }
 
 inline std::vector<std::string> onebit_specs() {

@@ -31,7 +31,7 @@ Step without_feedback(const std::string& spec) {
 Step forgetful(const std::string& spec) {
   return [codec = make_codec(spec)](const Floats& gradient, Floats& residual) {
     const std::size_t count = gradient.size();
-    const Floats sent =
+    Floats sent =
         decode(*codec, encode(*codec, {gradient.data(), residual.data(), nullptr, count, 1.0F}), count);
     for (std::size_t i = 0; i < count; ++i) residual[i] = gradient[i] - sent[i];
     return sent;
