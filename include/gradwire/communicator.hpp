@@ -40,18 +40,18 @@ struct CommunicatorOptions {
   std::shared_ptr<Store> store{};  ///< handed in, or null: opened from `store_url`
   std::string store_url{};         ///< see open_store(); may be empty only when world_size is 1
   std::string transport = "auto";  ///< "auto", "shm", "tcp", "inproc"
-  std::string interface {};  ///< for tcp: a network interface ("eth0") or address; empty: the one that routes
-                             ///< to the store
+  /// For tcp: a network interface ("eth0") or address; empty: the one that routes to the store.
+  std::string interface {};
   int connections_per_peer = 1;  ///< tcp
-  std::string
-      link_rate;  ///< "100mbit": every rank becomes a host behind a link of that rate, each way; empty: off
+  /// "100mbit": every rank becomes a host behind a link of that rate, each way; empty: off.
+  std::string link_rate{};
   std::chrono::milliseconds timeout{
       300'000};                ///< time without progress before an operation ends with timeout
   std::string host_id{};       ///< ranks with equal ids share a host; empty: found out
   std::string codec{};         ///< when not empty, what operations use that ask for another codec than "none"
   bool check_payload = false;  ///< checksums over shared memory too (tcp always has them)
-  bool progress_thread =
-      false;  ///< operations advance without anybody waiting (a Reducer with overlap switches it on)
+  /// Operations advance without anybody waiting (a Reducer with overlap switches it on).
+  bool progress_thread = false;
 };
 
 /// What one operation does with its tensors.

@@ -6,24 +6,25 @@
 
 // Any 64 bytes are refused with one of two codes, or are what writing the header they hold gives again.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  using namespace gradwire;
-  if (size < wire::kHeaderBytes) return 0;
-  wire::HeaderBytes bytes;
+  if (size < gradwire::wire::kHeaderBytes) return 0;
+  gradwire::wire::HeaderBytes bytes;
   std::memcpy(bytes.data(), data, bytes.size());
   try {
-    const wire::Header header = wire::read_header(bytes, 1);
-    if (header.payload_bytes > wire::kMaxPayload) std::abort();
-    wire::HeaderBytes again;
-    wire::write_header(header, again);
+    const gradwire::wire::Header header = gradwire::wire::read_header(bytes, 1);
+    if (header.payload_bytes > gradwire::wire::kMaxPayload) std::abort();
+    gradwire::wire::HeaderBytes again;
+    gradwire::wire::write_header(header, again);
     if (again != bytes) std::abort();
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::corrupt_frame && error.code() != ErrorCode::version_mismatch) std::abort();
+  } catch (const gradwire::Error& error) {
+    if (error.code() != gradwire::ErrorCode::corrupt_frame &&
+        error.code() != gradwire::ErrorCode::version_mismatch)
+      std::abort();
     if (error.peer() != 1) std::abort();
   }
 
   // Random bytes hardly ever carry a right checksum: the same fields, written by us, must come back whole or
   // be refused.
-  wire::Header header;
+  gradwire::wire::Header header;
   std::memcpy(&header.communicator, data, 4);
   std::memcpy(&header.operation, data + 4, 4);
   std::memcpy(&header.order_hash, data + 8, 8);
@@ -35,14 +36,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::memcpy(&header.payload_crc, data + 36, 4);
   std::memcpy(&header.flags, data + 40, 2);
   std::memcpy(&header.layer, data + 42, 2);
-  header.kind = static_cast<wire::FrameKind>(data[44]);
+  header.kind = static_cast<gradwire::wire::FrameKind>(data[44]);
   header.codec = data[45];
   header.dtype = data[46];
-  wire::write_header(header, bytes);
+  gradwire::wire::write_header(header, bytes);
   try {
-    if (wire::read_header(bytes, 1) != header) std::abort();
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::corrupt_frame) std::abort();
+    if (gradwire::wire::read_header(bytes, 1) != header) std::abort();
+  } catch (const gradwire::Error& error) {
+    if (error.code() != gradwire::ErrorCode::corrupt_frame) std::abort();
   }
   return 0;
 }
