@@ -99,7 +99,8 @@ TEST_P(CodecContract, ValidLooksAtSizeAndUnusedBits) {
     payload.push_back(std::byte{0});
     EXPECT_FALSE(codec_->valid(payload, count));
     if (count == 0) continue;
-    payload.resize(payload.size() - 2);
+    payload.pop_back();
+    payload.pop_back();
     EXPECT_FALSE(codec_->valid(payload, count));
   }
   for (const std::size_t count :
