@@ -9,7 +9,7 @@ namespace gradwire::transport {
 /// where the kernel put them.
 class MirroredBuffer {
  public:
-  /// At least `capacity` bytes. Throws Error(system).
+  /// At least `capacity` bytes, all of them backed by memory from the start. Throws Error(system).
   explicit MirroredBuffer(std::size_t capacity);
   MirroredBuffer(MirroredBuffer&& other) noexcept;
   MirroredBuffer& operator=(MirroredBuffer&& other) noexcept;

@@ -10,7 +10,7 @@ namespace gradwire::transport {
 
 namespace {
 
-constexpr std::size_t kInboxBytes = 512 * 1024;
+constexpr std::size_t kInboxBytes = 256 * 1024;
 /// With a rate, what was read counts as carried: not much may wait here.
 constexpr std::size_t kRatedInboxBytes = 192 * 1024;
 constexpr std::size_t kControlInboxBytes = 4096;
@@ -36,12 +36,12 @@ bool TcpLink::try_send(const wire::Header& header, std::span<const std::byte> pa
   if (peer_end_.kind != LinkEnd::Kind::open) throw peer_end_.to_error(peer());
   TcpConnection& connection = of_frame(accepted_);
   if (connection.outbox().is_full()) return false;
+  const auto now = rate_ ? Clock::now() : Clock::time_point{};
   wire::Header sent = header;
   sent.payload_bytes = static_cast<std::uint32_t>(payload.size());
   sent.flags = static_cast<std::uint16_t>(sent.flags | wire::kFlagPayloadCrc);
   sent.payload_crc = base::crc32c(payload);
   const bool was_idle = connection.outbox().is_empty();
-  const auto now = rate_ ? Clock::now() : Clock::time_point{};
   connection.push(sent, payload, now);
   ++accepted_;
   if (was_idle && connection.write(now)) count_completed();

@@ -14,9 +14,9 @@ constexpr std::chrono::nanoseconds kQuantum = 300us;
 
 }  // namespace
 
-TokenBucket::TokenBucket(double rate) noexcept
+TokenBucket::TokenBucket(double rate, std::chrono::nanoseconds head_start) noexcept
     : nanos_per_byte_(1e9 / rate),
-      burst_(cost(kBurstBytes)),
+      burst_(std::max<Nanos>(cost(kBurstBytes), head_start)),
       catch_up_(std::max<Nanos>(burst_, kCatchUp)),
       quantum_(std::max(kBurstBytes, static_cast<std::size_t>(Nanos(kQuantum).count() / nanos_per_byte_))),
       epoch_(std::chrono::steady_clock::now()),
@@ -36,7 +36,9 @@ void TokenBucket::begin_waiting(Time now) noexcept {
 void TokenBucket::end_waiting() noexcept { --waiting_; }
 
 TokenBucket::Nanos TokenBucket::needed(std::size_t wanted) const noexcept {
-  return cost(std::min(wanted, silent_before_ ? std::size_t{1} : quantum_));
+  if (silent_before_) return cost(1);
+  // The last two packets go alone, so that what the kernel does with the bulk is done when they are due.
+  return cost(std::min(wanted > 2 * kBurstBytes ? wanted - kBurstBytes : wanted, quantum_));
 }
 
 std::size_t TokenBucket::allowed(std::size_t wanted, Time now) const noexcept {

@@ -13,8 +13,9 @@ class TokenBucket {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
-  /// `rate` in bytes a second, above 0.
-  explicit TokenBucket(double rate) noexcept;
+  /// `rate` in bytes a second, above 0. `head_start` is added to the burst: who is told of the first bytes
+  /// only after they came must not be behind for the rest of the message.
+  explicit TokenBucket(double rate, std::chrono::nanoseconds head_start = {}) noexcept;
 
   /// Somebody starts or stops waiting to move bytes; calls nest.
   void begin_waiting(Time now) noexcept;
@@ -48,7 +49,10 @@ class TokenBucket {
 
 /// Both directions of a rank's emulated link.
 struct LinkRate {
-  explicit LinkRate(double rate) noexcept : out(rate), in(rate) {}
+  /// A reader's wake-up and the kernel's work before it take about that long.
+  static constexpr std::chrono::microseconds kArrivalDelay{100};
+
+  explicit LinkRate(double rate) noexcept : out(rate), in(rate, kArrivalDelay) {}
   TokenBucket out;
   TokenBucket in;
 };
