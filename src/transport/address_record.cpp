@@ -43,7 +43,7 @@ AddressRecord read_record(const std::string& bytes, int rank, const EndpointOpti
   base::ByteReader reader(raw);
   const auto magic = reader.read<std::uint32_t>();
   const auto version = reader.read<std::uint8_t>();
-  if (magic == kRecordMagic && version != wire::kVersion) {
+  if (reader.ok() && magic == kRecordMagic && version != wire::kVersion) {
     throw Error(ErrorCode::version_mismatch,
                 fmt::format("rank {} speaks version {} of the protocol, this rank version {}", rank, version,
                             wire::kVersion),

@@ -1,0 +1,151 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/unique_fd.hpp"
+#include "directory_store.hpp"
+#include "mesh.hpp"
+#include "transport/address_record.hpp"
+#include "transport/link_end.hpp"
+#include "transport/socket_address.hpp"
+
+// How ranks say where they are, and how they say that they failed.
+
+namespace gradwire::transport {
+namespace {
+
+ErrorCode code_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.code();
+  }
+  ADD_FAILURE() << "no error";
+  return ErrorCode::system;
+}
+
+AddressRecord sample() {
+  AddressRecord record;
+  record.world_size = 3;
+  record.connections = 2;
+  record.token = 0x0123456789ABCDEF;
+  record.host = "boot/net";
+  record.group = "rack-1";
+  record.unix_name = "gradwire-17";
+  record.tcp_host = "fd00::1";
+  record.tcp_port = 4711;
+  return record;
+}
+
+EndpointOptions options() {
+  auto options = options_for({"tcp", "tcp", 2}, 0, 3);
+  return options;
+}
+
+TEST(AddressRecord, RoundTrip) { EXPECT_EQ(read_record(write_record(sample()), 1, options()), sample()); }
+
+TEST(AddressRecord, AnyChangeOrCutIsAnError) {
+  const std::string good = write_record(sample());
+  for (std::size_t at = 0; at < good.size(); ++at) {
+    for (const int change : {1, 0x80, 0xFF}) {
+      std::string bad = good;
+      bad[at] = static_cast<char>(bad[at] ^ change);
+      EXPECT_THROW((void)read_record(bad, 1, options()), Error) << at;
+    }
+    EXPECT_EQ(code_of([&] { (void)read_record(good.substr(0, at), 1, options()); }), ErrorCode::corrupt_frame)
+        << at;
+  }
+  EXPECT_EQ(code_of([&] { (void)read_record(good + "x", 1, options()); }), ErrorCode::corrupt_frame);
+}
+
+TEST(AddressRecord, RanksThatDisagreeAreTold) {
+  auto record = sample();
+  record.world_size = 4;
+  EXPECT_EQ(code_of([&] { (void)read_record(write_record(record), 1, options()); }),
+            ErrorCode::invalid_argument);
+  record = sample();
+  record.connections = 1;
+  EXPECT_EQ(code_of([&] { (void)read_record(write_record(record), 1, options()); }),
+            ErrorCode::invalid_argument);
+}
+
+TEST(AddressRecord, OverlongHostIdsAreRefused) {
+  auto record = sample();
+  record.group = std::string(5000, 'x');
+  EXPECT_EQ(code_of([&] { (void)write_record(record); }), ErrorCode::invalid_argument);
+}
+
+TEST(SocketAddress, NumericForms) {
+  const auto v4 = numeric_address("10.1.2.3", 80);
+  EXPECT_EQ(v4.text(), "10.1.2.3:80");
+  EXPECT_FALSE(v4.is_loopback());
+  const auto v6 = numeric_address("fd00::1", 81);
+  EXPECT_EQ(v6.text(), "[fd00::1]:81");
+  EXPECT_EQ(v6.host(), "fd00::1");
+  EXPECT_TRUE(numeric_address("127.0.0.7", 0).is_loopback());
+  EXPECT_TRUE(numeric_address("::1", 0).is_loopback());
+  EXPECT_TRUE(numeric_address("fe80::1%lo", 0).is_link_local());
+  EXPECT_NE(numeric_address("fe80::1%lo", 0).scope(), 0U);
+  EXPECT_EQ(code_of([] { (void)numeric_address("example.org", 0); }), ErrorCode::invalid_argument);
+}
+
+TEST(SocketAddress, OfInterfaces) {
+  EXPECT_EQ(local_address("lo").host(), "127.0.0.1");
+  EXPECT_EQ(local_address("").host(), "127.0.0.1");
+  EXPECT_EQ(local_address("::1").host(), "::1");
+  try {
+    (void)local_address("nonesuch0");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("nonesuch0"), testing::HasSubstr("lo")));
+  }
+}
+
+TEST(SocketAddress, TowardsAHost) {
+  EXPECT_EQ(local_address_towards("127.0.0.1"), "127.0.0.1");
+  EXPECT_EQ(local_address_towards("localhost").empty(), false);
+  EXPECT_EQ(code_of([] { (void)local_address_towards("no such host"); }), ErrorCode::invalid_argument);
+}
+
+TEST(Connect, BadOptionsAreRefused) {
+  DirectoryStore store;
+  const auto refusal = [&](auto change) {
+    auto bad = options_for({"tcp", "tcp"}, 0, 2);
+    change(bad);
+    return code_of([&] { connect(bad, store); });
+  };
+  EXPECT_EQ(refusal([](auto& o) { o.world_size = 0; }), ErrorCode::invalid_argument);
+  EXPECT_EQ(refusal([](auto& o) { o.rank = 2; }), ErrorCode::invalid_argument);
+  EXPECT_EQ(refusal([](auto& o) { o.rank = -1; }), ErrorCode::invalid_argument);
+  EXPECT_EQ(refusal([](auto& o) { o.kind = "pigeon"; }), ErrorCode::invalid_argument);
+  EXPECT_EQ(refusal([](auto& o) { o.connections_per_peer = 0; }), ErrorCode::invalid_argument);
+  EXPECT_EQ(refusal([](auto& o) { o.link_rate = -1; }), ErrorCode::invalid_argument);
+  EXPECT_EQ(refusal([](auto& o) { o.job = std::string(256, 'j'); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(refusal([](auto& o) { o.interface = "nonesuch0"; }), ErrorCode::invalid_argument);
+  EXPECT_EQ(refusal([](auto& o) { o.interface = "192.0.2.1"; }), ErrorCode::invalid_argument);
+}
+
+TEST(LinkEnd, WordsRoundTrip) {
+  for (const auto kind :
+       {LinkEnd::Kind::open, LinkEnd::Kind::goodbye, LinkEnd::Kind::abort, LinkEnd::Kind::died}) {
+    LinkEnd end;
+    end.kind = kind;
+    end.origin = kind == LinkEnd::Kind::abort ? 70000 : -1;
+    end.code = kind == LinkEnd::Kind::abort ? ErrorCode::order_mismatch : ErrorCode::peer_lost;
+    const LinkEnd back = kind == LinkEnd::Kind::open ? LinkEnd{} : LinkEnd::from_word(end.to_word());
+    EXPECT_EQ(back.kind, end.kind);
+    EXPECT_EQ(back.origin, end.origin);
+    EXPECT_EQ(back.code, end.code);
+  }
+  EXPECT_EQ(LinkEnd::from_word(0).kind, LinkEnd::Kind::open);
+  EXPECT_EQ(LinkEnd::from_word(0xFF).kind, LinkEnd::Kind::died);
+  EXPECT_EQ(LinkEnd::from_word(~std::uint64_t{0}).kind, LinkEnd::Kind::died);
+}
+
+TEST(LinkEnd, BlameFallsOnThePeerAnErrorNamesElseOnTheRankItself) {
+  EXPECT_EQ(blame(Error(ErrorCode::peer_lost, "a", "b", 3), 1).origin, 3);
+  EXPECT_EQ(blame(Error(ErrorCode::timeout, "a", "b"), 1).origin, 1);
+}
+
+}  // namespace
+}  // namespace gradwire::transport
