@@ -21,6 +21,12 @@ namespace gradwire::cli {
 
 namespace {
 
+constexpr const char* kExamples = R"(
+Examples:
+  gradwire train --ranks 4 --codec onebit --link-rate 100mbit
+  gradwire train --ranks 2 --data mnist --data-dir ~/mnist --epochs 10 --checkpoint model --json result.json
+  gradwire run -n 4 -- gradwire train --codec onebit:scale=l2 --warm-start 100)";
+
 struct TrainCommand {
   RankOptions ranks;
   trainer::TrainOptions options;
@@ -146,6 +152,7 @@ void add_checkpoint_options(CLI::App& app, trainer::TrainOptions& options) {
 void add_train_command(CLI::App& app) {
   auto* const sub =
       app.add_subcommand("train", "Train a network on several ranks and report speed and accuracy");
+  sub->footer(kExamples);
   auto command = std::make_shared<TrainCommand>();
   add_rank_options(*sub, command->ranks);
   sub->add_option("--data", command->data, "mnist or fashion-mnist")->capture_default_str();

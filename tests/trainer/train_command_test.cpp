@@ -1,0 +1,161 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "idx_bytes.hpp"
+#include "temporary_folder.hpp"
+#include "trainer/random.hpp"
+
+// `gradwire train` as a shell runs it, its ranks being processes.
+namespace gradwire::trainer {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+struct Ended {
+  int status = -1;
+  std::string out;  ///< stdout and stderr
+};
+
+class TrainCommand : public testing::Test {
+ protected:
+  TrainCommand() {
+    write_part("train", 300);
+    write_part("t10k", 50);
+  }
+
+  [[nodiscard]] std::filesystem::path file(const std::string& name) const { return folder_.path() / name; }
+
+  Ended train(const std::string& arguments, const std::string& before = "") const {
+    std::string line = before + " '" GRADWIRE_PROGRAM "' train " + arguments;
+    if (arguments.find("--data") == std::string::npos) {
+      line += " --data mnist --data-dir '" + folder_.path().string() + "'";
+    }
+    if (arguments.find("--hidden") == std::string::npos) line += " --hidden 40";
+    if (arguments.find("--batch") == std::string::npos) line += " --batch 8";
+    line += " 2>&1 </dev/null";
+    Ended ended;
+    FILE* const pipe = popen(line.c_str(), "r");
+    std::array<char, 4096> buffer{};
+    for (std::size_t got = 1; got > 0;) {
+      got = fread(buffer.data(), 1, buffer.size(), pipe);
+      ended.out.append(buffer.data(), got);
+    }
+    const int status = pclose(pipe);
+    ended.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return ended;
+  }
+
+  nlohmann::json report(const std::string& arguments, const std::string& before = "") const {
+    const Ended ended = train(arguments + " --json '" + file("report.json").string() + "'", before);
+    EXPECT_EQ(ended.status, 0) << ended.out;
+    std::ifstream stream(file("report.json"));
+    return nlohmann::json::parse(stream, nullptr, false);
+  }
+
+ private:
+  /// Images that are brighter in the rows that belong to their label.
+  void write_part(const std::string& prefix, std::uint32_t count) const {
+    Random random(count);
+    Bytes pixels;
+    Bytes labels;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      labels.push_back(static_cast<std::uint8_t>(random.below(10)));
+      for (std::uint32_t p = 0; p < 100; ++p) {
+        pixels.push_back(
+            static_cast<std::uint8_t>(random.below(100) + (p / 10 == labels.back() ? 100U : 0U)));
+      }
+    }
+    write_file(file(prefix + "-images-idx3-ubyte.gz"), gzip(idx_bytes({count, 10, 10}, pixels)));
+    write_file(file(prefix + "-labels-idx1-ubyte"), idx_bytes({count}, labels));
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(TrainCommand, trains_with_processes_and_writes_json) {
+  for (const std::string transport : {"shm", "tcp"}) {
+    const auto json = report("--ranks 3 --codec onebit --epochs 4 --transport " + transport);
+    EXPECT_EQ(json["config"]["ranks"], 3);
+    EXPECT_EQ(json["config"]["transport"], transport);
+    ASSERT_EQ(json["epochs"].size(), 4U);
+    EXPECT_GT(json["final"]["test_accuracy"], 0.9);
+    EXPECT_EQ(json["final"]["steps"], 52);  // 300 samples in batches of 24: 13 an epoch
+    EXPECT_EQ(json["final"]["replicas_identical"], true);
+    EXPECT_GT(json["final"]["wire_bytes_per_step"], 0);
+  }
+}
+
+TEST_F(TrainCommand, is_one_rank_where_a_launcher_is_around) {
+  const auto alone = report("--ranks 2 --steps 5");
+  const auto launched = report("--steps 5", "'" GRADWIRE_PROGRAM "' run -n 2 --");
+  EXPECT_EQ(launched["config"]["ranks"], 2);
+  EXPECT_EQ(launched["final"]["weights_fingerprint"], alone["final"]["weights_fingerprint"]);
+}
+
+TEST_F(TrainCommand, resumes_bit_for_bit_and_refuses_damaged_checkpoints) {
+  const std::string model = file("model").string();
+  const std::string options = "--ranks 3 --codec onebit ";
+  const auto uninterrupted = report(options + "--steps 30");
+  report(options + "--steps 17 --checkpoint '" + model + "'");
+  const auto resumed = report(options + "--steps 30 --resume '" + model + "'");
+  EXPECT_EQ(resumed["final"]["weights_fingerprint"], uninterrupted["final"]["weights_fingerprint"]);
+
+  std::filesystem::resize_file(model + ".1", 1000);
+  const Ended ended = train(options + "--steps 30 --resume '" + model + "'");
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_THAT(ended.out, HasSubstr("model.1: its 1000 bytes"));
+}
+
+TEST_F(TrainCommand, a_slow_link_makes_plain_steps_slow) {
+  const auto json = report("--ranks 2 --steps 10 --hidden 1000 --link-rate 100mbit");
+  const double bytes = json["final"]["wire_bytes_per_step"];
+  EXPECT_GT(json["final"]["seconds"], 0.9 * 10 * bytes / 12.5e6);
+}
+
+TEST_F(TrainCommand, says_what_is_wrong_once_and_fails) {
+  struct Case {
+    const char* arguments;
+    const char* reason;
+    int status;
+  };
+  for (const Case& c :
+       {Case{"--ranks 2 --codec gzip", "no codec named 'gzip'", 1},
+        Case{"--ranks 2 --algorithm star", "star", 1}, Case{"--ranks 2 --data cifar", "mnist", 1},
+        Case{"--ranks 2 --data mnist --data-dir /nonexistent", "--data-dir", 1},
+        Case{"--ranks 2 --lr -1", "--lr is -1", 1}, Case{"--ranks 2 --batch 0", "--batch is 0", 1},
+        Case{"--ranks 2 --hidden 0", "--hidden is 0", 1},
+        Case{"--ranks 2 --json /nonexistent/file", "/nonexistent/file", 1}, Case{"--ranks 0", "--ranks", 2},
+        Case{"--steps many", "--steps", 2}, Case{"--steps 3 --epochs 2", "--epochs", 2}}) {
+    const Ended ended = train(c.arguments);
+    EXPECT_EQ(ended.status, c.status) << c.arguments;
+    EXPECT_THAT(ended.out, AllOf(HasSubstr(c.reason), Not(HasSubstr("rank 1")))) << c.arguments;
+  }
+}
+
+TEST_F(TrainCommand, a_loss_that_is_not_finite_ends_every_rank) {
+  for (const std::string codec : {"none", "onebit"}) {
+    const Ended ended = train("--ranks 2 --epochs 2 --lr 1e30 --codec " + codec);
+    EXPECT_EQ(ended.status, 1);
+    EXPECT_THAT(ended.out, AllOf(HasSubstr("rank 0: non_finite"), HasSubstr("rank 1: non_finite")));
+  }
+}
+
+TEST_F(TrainCommand, damaged_data_is_named) {
+  std::filesystem::resize_file(file("t10k-images-idx3-ubyte.gz"), 100);
+  const Ended ended = train("--ranks 2");
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_THAT(ended.out, AllOf(HasSubstr("t10k-images-idx3-ubyte.gz"), HasSubstr("truncated")));
+}
+
+}  // namespace
+}  // namespace gradwire::trainer
