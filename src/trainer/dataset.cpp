@@ -68,6 +68,7 @@ LabelledImages read_part(const std::filesystem::path& folder, const std::string&
 
 std::vector<std::string> dataset_names() {
   std::vector<std::string> names;
+  names.reserve(kKnown.size());
   for (const auto& known : kKnown) names.emplace_back(known.name);
   return names;
 }

@@ -185,7 +185,7 @@ void TrainingRun::train_step(std::uint64_t step) {
   model_.backward(rows, [this](int parameter) { reducer_.ready(parameter + 1); });
   reducer_.wait();
 
-  const double loss = static_cast<double>(loss_slot_[0]);
+  const auto loss = static_cast<double>(loss_slot_[0]);
   if (!std::isfinite(loss)) {
     throw Error(ErrorCode::non_finite,
                 fmt::format("the loss became {} in step {}", std::isnan(loss) ? "NaN" : "infinite", step + 1),

@@ -14,6 +14,7 @@ class Sharding : public testing::TestWithParam<std::tuple<std::size_t, int, std:
 TEST_P(Sharding, an_epoch_visits_each_sample_once) {
   const auto [samples, ranks, batch] = GetParam();
   std::vector<ShardSampler> samplers;
+  samplers.reserve(static_cast<std::size_t>(ranks));
   for (int rank = 0; rank < ranks; ++rank) samplers.emplace_back(samples, rank, ranks, batch, 7);
   const std::uint64_t steps = samplers[0].steps_per_epoch();
   for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
@@ -56,6 +57,7 @@ TEST(ShardSampler, is_a_function_of_seed_epoch_and_step) {
 TEST(ShardSampler, ranks_together_take_what_one_rank_with_the_global_batch_takes) {
   ShardSampler one(1003, 0, 1, 32, 7);
   std::vector<ShardSampler> four;
+  four.reserve(4);
   for (int rank = 0; rank < 4; ++rank) four.emplace_back(1003, rank, 4, 8, 7);
   ASSERT_EQ(one.steps_per_epoch(), four[0].steps_per_epoch());
   for (std::uint64_t step = 0; step < 2 * one.steps_per_epoch(); ++step) {

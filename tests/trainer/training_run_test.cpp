@@ -71,6 +71,7 @@ std::vector<Outcome> run_ranks(int ranks, const RankFunction& function) {
   std::vector<Outcome> outcomes(static_cast<std::size_t>(ranks));
   const auto store = make_memory_store();
   std::vector<std::thread> threads;
+  threads.reserve(outcomes.size());
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
       Outcome& outcome = outcomes[static_cast<std::size_t>(rank)];
