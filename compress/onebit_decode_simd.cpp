@@ -40,10 +40,12 @@ void decode_blocks(const OnebitOptions& options, const std::byte* payload, float
     const Vec lower = hn::Set(d, levels.lower);
     const std::byte* bits = payload + onebit_scale_bytes(options.scale);
     float* to = out + first;
-    if constexpr (kAdd) prefetch(to, block);
     for (std::size_t i = 0; i < block; i += kLanes) {
       Vec v = hn::IfThenElse(mask_at(bits, i), upper, lower);
-      if constexpr (kAdd) v = hn::Add(hn::LoadU(d, to + i), v);
+      if constexpr (kAdd) {
+        prefetch(to, i);
+        v = hn::Add(hn::LoadU(d, to + i), v);
+      }
       hn::StoreU(v, d, to + i);
     }
   }

@@ -63,6 +63,8 @@ class BlockElements {
     }
   }
 
+  HWY_INLINE void prefetch_value(std::size_t i) const { prefetch(value_, i); }
+
   HWY_INLINE Vec at(std::size_t i) const {
     const Floats d;
     Vec v = hn::LoadU(d, value_ + i);
@@ -115,6 +117,7 @@ OnebitSums sum_any(const Elements& v, std::size_t block, std::byte* bits) {
   for (std::size_t first = 0; first < block; first += run) {
     std::uint64_t word = 0;
     for (std::size_t j = 0; j < run; j += kLanes) {
+      v.prefetch_value(first + j);
       const Vec element = v.at(first + j);
       const Mask mask = hn::Ge(element, hn::Zero(Floats()));
       word |= word_of(mask) << j;
@@ -177,6 +180,7 @@ class UsualSums {
 
   template <std::size_t kFirst>
   HWY_INLINE Sides split() {
+    v_.prefetch_value(kFirst);
     const Vec element = v_.at(kFirst);
     const Mask mask = hn::Ge(element, hn::Zero(Floats()));
     words_[kFirst / 64] |= word_of(mask) << (kFirst % 64);
@@ -212,13 +216,15 @@ Keep keep_of(const Encode& in) {
   return in.residual_out != in.residual && aligned && in.count >= kStreamFrom ? Keep::stream : Keep::store;
 }
 
+/// `next` is where the next block's residual begins.
 template <class Elements>
 HWY_INLINE void keep_residual(const Elements& v, std::size_t block, const OnebitLevels& levels, Keep keep,
-                              float* out) {
+                              const float* next, float* out) {
   const Floats d;
   const Vec upper = hn::Set(d, levels.upper);
   const Vec lower = hn::Set(d, levels.lower);
   const auto lost = [&](std::size_t i) HWY_ATTR {
+    if (next != nullptr) prefetch(next, i);
     const Vec element = v.at(i);
     return hn::Sub(element, hn::IfThenElse(hn::Ge(element, hn::Zero(d)), upper, lower));
   };
@@ -251,11 +257,11 @@ bool encode_blocks(const OnebitOptions& options, const Encode& in, const Addend&
   bool finite = true;
   OnebitLevels previous;
   // Residuals lag behind by a block, so that the division and what hangs on it overlap the next block's sums.
+  // Values are asked for ahead of the sums and residuals ahead of the residuals: memory is kept busy all the
+  // time.
   for (std::size_t k = 0; k <= blocks; ++k) {
     OnebitLevels levels;
     if (k < blocks) {
-      prefetch(in.value + k * block, block);
-      if constexpr (kResidual) prefetch(in.residual + k * block, block);
       const Elements v(mode, in, k * block, addend, k * bytes);
       const OnebitSums sums = sum_block<kUsual>(options, v, payload + k * bytes + onebit_scale_bytes(mode));
       levels = onebit_levels(mode, sums, in.scale, inverse);
@@ -266,7 +272,8 @@ bool encode_blocks(const OnebitOptions& options, const Encode& in, const Addend&
       const std::size_t first = (k - 1) * block;
       if (previous.finite) {
         const Elements v(mode, in, first, addend, (k - 1) * bytes);
-        keep_residual(v, block, previous, keep, in.residual_out + first);
+        keep_residual(v, block, previous, keep, kResidual ? in.residual + first + block : nullptr,
+                      in.residual_out + first);
       } else {
         carry_residual(in, first, block);
       }

@@ -48,12 +48,13 @@ HWY_INLINE Mask mask_at(const std::byte* bits, std::size_t i) {
   return hn::LoadMaskBits(Floats(), bytes);
 }
 
-/// Asks for `count` elements some distance ahead of where they are needed. The address may lie outside the
-/// array.
-HWY_INLINE void prefetch(const float* from, std::size_t count) {
-  constexpr std::size_t kAhead = 1024;
-  constexpr std::size_t kLine = 64 / sizeof(float);
-  for (std::size_t i = kAhead; i < kAhead + count; i += kLine) hwy::Prefetch(from + i);
+/// How far ahead of its use memory is asked for, in elements: a few blocks, a page.
+inline constexpr std::size_t kAhead = 1024;
+
+/// Asks for the cache line that begins with element i of `from`, kAhead later; does nothing for the other
+/// elements of a line. The address may lie outside the array.
+HWY_INLINE void prefetch(const float* from, std::size_t i) {
+  if (i % (64 / sizeof(float)) == 0) hwy::Prefetch(from + i + kAhead);
 }
 
 }  // namespace gradwire::compress::HWY_NAMESPACE
