@@ -110,7 +110,7 @@ void Reducer::Impl::load_state(const std::string& state) {
       refuse(fmt::format("tensor '{}' has {} elements there and {} here", name, count, expected));
     }
     residuals[found->second].resize(static_cast<std::size_t>(count));
-    std::memcpy(residuals[found->second].data(), values.data(), values.size());
+    if (!values.empty()) std::memcpy(residuals[found->second].data(), values.data(), values.size());
   }
   if (!reader.ok() || reader.remaining() != 0) refuse("its length does not fit its contents");
 
