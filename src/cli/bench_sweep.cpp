@@ -44,6 +44,7 @@ std::vector<std::string> parse_list(const std::string& text, const std::vector<s
 }
 
 std::vector<std::uint64_t> parse_sizes(std::uint64_t min, std::uint64_t max, double factor) {
+  constexpr double kSlowest = 1.01;
   constexpr std::uint64_t kElement = sizeof(float);
   constexpr std::uint64_t kLargest = std::uint64_t{1} << 40U;
   if (min % kElement != 0 || min == 0) {
@@ -51,11 +52,13 @@ std::vector<std::uint64_t> parse_sizes(std::uint64_t min, std::uint64_t max, dou
   }
   if (max < min) throw UsageError(fmt::format("--max {} is less than --min {}", max, min));
   if (max > kLargest) throw UsageError(fmt::format("--max {} is more than this can be meant for", max));
-  if (!(factor > 1)) throw UsageError(fmt::format("--factor {} does not grow", factor));
+  if (!(factor >= kSlowest)) throw UsageError(fmt::format("--factor {} is not {} or more", factor, kSlowest));
   std::vector<std::uint64_t> out;
-  for (auto exact = static_cast<double>(min); exact <= static_cast<double>(max); exact *= factor) {
+  auto exact = static_cast<double>(min);
+  while (exact <= static_cast<double>(max)) {
     const std::uint64_t size = static_cast<std::uint64_t>(exact) / kElement * kElement;
     if (out.empty() || size > out.back()) out.push_back(size);
+    exact *= factor;
   }
   return out;
 }

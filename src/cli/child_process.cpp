@@ -1,6 +1,7 @@
 #include "cli/child_process.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,7 +40,7 @@ std::vector<std::string> merged_environment(
                                       [&](const auto& addition) { return addition.first == name; });
     if (!replaced) out.emplace_back(text);
   }
-  for (const auto& [name, value] : additions) out.push_back(name + "=" + value);
+  for (const auto& [name, value] : additions) out.push_back(fmt::format("{}={}", name, value));
   return out;
 }
 

@@ -79,4 +79,11 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace gradwire::cli
 
-int main(int argc, char** argv) { return gradwire::cli::run(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return gradwire::cli::run(argc, argv);
+  } catch (...) {
+    std::fputs("gradwire: out of memory\n", stderr);
+    return gradwire::cli::kFailure;
+  }
+}

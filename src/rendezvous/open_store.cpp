@@ -11,25 +11,25 @@
 namespace gradwire {
 
 std::shared_ptr<Store> open_store(const std::string& url, int rank, std::chrono::milliseconds timeout) {
-  using namespace rendezvous;
+  using rendezvous::StoreUrl;
   if (rank < 0) {
     throw Error(ErrorCode::invalid_argument, fmt::format("rank {} cannot open a store", rank),
                 "number ranks from 0");
   }
-  const StoreUrl parsed = parse_store_url(url);
-  if (parsed.job.size() > kMaxStoreJob) {
+  const StoreUrl parsed = rendezvous::parse_store_url(url);
+  if (parsed.job.size() > rendezvous::kMaxStoreJob) {
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("a job's name of {} bytes is too long", parsed.job.size()),
-                fmt::format("keep it to {}", kMaxStoreJob));
+                fmt::format("keep it to {}", rendezvous::kMaxStoreJob));
   }
   if (parsed.scheme == StoreUrl::Scheme::file) {
-    return std::make_shared<FileStore>(parsed.place, parsed.job, rank, timeout);
+    return std::make_shared<rendezvous::FileStore>(parsed.place, parsed.job, rank, timeout);
   }
   if (rank == 0) {
-    return std::make_shared<StoreServer>(open_listeners(parsed, timeout), parsed.job,
-                                         parsed.scheme == StoreUrl::Scheme::unix_socket);
+    return std::make_shared<rendezvous::StoreServer>(rendezvous::open_listeners(parsed, timeout), parsed.job,
+                                                     parsed.scheme == StoreUrl::Scheme::unix_socket);
   }
-  return std::make_shared<StoreClient>(parsed, rank, timeout);
+  return std::make_shared<rendezvous::StoreClient>(parsed, rank, timeout);
 }
 
 }  // namespace gradwire

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <optional>
 #include <system_error>
 #include <thread>
 
@@ -20,12 +21,20 @@ constexpr milliseconds kPredecessor{5000};
 
 std::string errno_text(int error) { return std::generic_category().message(error); }
 
-/// Why the last round of a search found nothing.
+/// Why a round of a search found nothing.
 struct Findings {
   std::string trouble = "nobody answers";
   bool other_job = false;
   bool other_version = false;
   bool taken = false;
+
+  /// The last round is cut short by the deadline: the one before says more.
+  void add_round_before(const Findings& before) {
+    trouble = before.trouble;
+    other_job = other_job || before.other_job;
+    other_version = other_version || before.other_version;
+    taken = taken || before.taken;
+  }
 };
 
 /// One attempt at one address; a connection when it is the right server.
@@ -153,6 +162,7 @@ FoundStore find_store(const StoreUrl& url, const StoreHello& hello, milliseconds
   const std::string bytes = write_store_hello(hello);
   milliseconds patience{1000};
   milliseconds pause{5};
+  std::optional<Findings> before;
   for (;;) {
     Findings findings;
     for (const auto& address : candidates(url, findings)) {
@@ -161,10 +171,12 @@ FoundStore find_store(const StoreUrl& url, const StoreHello& hello, milliseconds
     }
     const auto now = Clock::now();
     const bool strange = url.ports == 1 && (findings.other_job || findings.other_version);
+    if (before && now >= deadline) findings.add_round_before(*before);
     if (now >= deadline || (strange && now - start > kPredecessor)) {
       give_up(url, hello, findings, std::chrono::duration<double>(now - start).count());
     }
     std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(pause, deadline - now));
+    before = findings;
     pause = std::min(pause * 3 / 2, milliseconds(200));
     patience = std::min(patience * 2, milliseconds(10'000));
   }

@@ -219,13 +219,10 @@ bool receive_all(int fd, char* out, std::size_t size, Clock::time_point deadline
     if (got > 0) {
       out += got;
       size -= static_cast<std::size_t>(got);
-    } else if (got == 0) {
-      return false;
-    } else if (errno == EAGAIN) {
-      if (!wait_for(fd, POLLIN, deadline)) return false;
-    } else if (errno != EINTR) {
-      return false;
+      continue;
     }
+    if (got < 0 && errno == EINTR) continue;
+    if (got == 0 || errno != EAGAIN || !wait_for(fd, POLLIN, deadline)) return false;
   }
   return true;
 }

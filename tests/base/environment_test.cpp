@@ -1,5 +1,6 @@
 #include "base/environment.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -140,7 +141,7 @@ TEST(Environment, BadValuesNameTheVariableAndTheValue) {
   };
   for (const auto& [name, values] : bad) {
     for (const auto& value : values) {
-      EXPECT_THAT(refusal({{name, value}}), HasSubstr(name + "=" + value));
+      EXPECT_THAT(refusal({{name, value}}), HasSubstr(fmt::format("{}={}", name, value)));
     }
   }
   for (const char* rank : {"-1", "4", "x", "1x"}) {

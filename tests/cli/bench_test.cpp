@@ -77,6 +77,7 @@ std::pair<BenchResult, std::string> check(const std::string& codec, const Spoil&
   const auto store = make_memory_store();
   std::pair<BenchResult, std::string> verdict;
   std::vector<std::thread> threads;
+  threads.reserve(kRanks);
   for (int rank = 0; rank < kRanks; ++rank) {
     threads.emplace_back([&, rank] {
       CommunicatorOptions options;

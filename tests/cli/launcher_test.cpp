@@ -1,6 +1,7 @@
 #include "cli/launcher.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -196,10 +197,9 @@ TEST(Launcher, DoesNotMixLines) {
   EXPECT_EQ(launcher.status(), 0);
   std::map<std::string, int> counts;
   for (const auto& line : launcher.lines()) ++counts[line];
-  for (const char* rank : {"0", "1", "2", "3"}) {
-    const std::string r = rank;
-    EXPECT_EQ(counts["[" + r + "] a" + r + "b" + r + "c" + r], 10);
-    EXPECT_EQ(counts["[" + r + "] end"], 1);
+  for (const int rank : {0, 1, 2, 3}) {
+    EXPECT_EQ(counts[fmt::format("[{0}] a{0}b{0}c{0}", rank)], 10);
+    EXPECT_EQ(counts[fmt::format("[{}] end", rank)], 1);
   }
   EXPECT_EQ(counts.size(), 8U);
   EXPECT_THAT(launcher.err(), HasSubstr("[2] e2\n"));

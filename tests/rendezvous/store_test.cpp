@@ -264,7 +264,7 @@ TEST(TcpStore, AWindowIsSearchedForTheRightJob) {
   EXPECT_EQ(open_store(url("two"), 1, 5s)->get("job", 5s), "two");
   EXPECT_EQ(open_store(url("one"), 1, 5s)->get("job", 5s), "one");
   try {
-    open_store(url("three"), 1, 300ms);
+    open_store(url("three"), 1, 1000ms);
     ADD_FAILURE() << "there is no such job";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::version_mismatch);
@@ -334,6 +334,7 @@ TEST(FileStore, OtherFilesAreLeftAlone) {
 TEST(MemoryStore, ThreadsMeet) {
   const auto store = make_memory_store();
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int rank = 0; rank < 4; ++rank) {
     threads.emplace_back([&, rank] { EXPECT_TRUE(meet(*store, rank, 4)); });
   }
