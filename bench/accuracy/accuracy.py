@@ -91,6 +91,13 @@ def markdown(data, summary, seeds, epochs):
     return "\n".join(lines)
 
 
+def save(path, everything):
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(everything, file, indent=2)
+        file.write("\n")
+
+
 def main():
     arguments = parse_arguments()
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
@@ -98,6 +105,7 @@ def main():
     failed = False
     for data in arguments.data.split(","):
         runs = {variant: {} for variant in VARIANTS}
+        everything[data] = {"runs": runs}
         # Seeds outside, variants inside: what slows the machine down for a while meets all variants.
         for seed in seeds:
             for variant, extra in VARIANTS.items():
@@ -106,18 +114,15 @@ def main():
                 print(f"accuracy: {data}, seed {seed}, {variant}: {100 * result['final']['test_accuracy']:.2f} % "
                       f"({time.monotonic() - begin:.0f} s)", file=sys.stderr, flush=True)  # fmt: skip
                 failed |= not result["final"]["replicas_identical"]
-        summary = summarize(runs, seeds)
-        everything[data] = {"summary": summary, "runs": runs}
+                save(arguments.out, everything)
+        summary = everything[data]["summary"] = summarize(runs, seeds)
+        save(arguments.out, everything)
         print(markdown(data, summary, seeds, arguments.epochs))
         if data in ALLOWED:
             lost = -summary["onebit"]["mean_difference"]
             holds = lost <= ALLOWED[data]
             failed |= not holds
-            print(f"\nonebit is within {ALLOWED[data]} points of none: {'yes' if holds else 'NO'}\n")
-    os.makedirs(os.path.dirname(arguments.out) or ".", exist_ok=True)
-    with open(arguments.out, "w", encoding="utf-8") as file:
-        json.dump(everything, file, indent=2)
-        file.write("\n")
+            print(f"\nonebit is within {ALLOWED[data]} points of none: {'yes' if holds else 'NO'}\n", flush=True)
     sys.exit(1 if failed else 0)
 
 
