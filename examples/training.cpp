@@ -8,9 +8,9 @@
 
 namespace {
 
-constexpr std::size_t kFeatures = 4096;
-constexpr int kSteps = 200;
-constexpr float kLearningRate = 0.0002F;
+constexpr std::size_t kFeatures = 1024;
+constexpr int kSteps = 2000;
+constexpr float kLearningRate = 0.001F;
 
 }  // namespace
 
