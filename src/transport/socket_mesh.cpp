@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <utility>
 
@@ -91,6 +92,7 @@ class Mesher {
   void enter(Greeting& greeting, const wire::Hello& hello);
   [[nodiscard]] wire::Hello own_hello(int peer, bool shm, int connection, std::uint64_t token) const;
   void say_hello(const Greeting& greeting, const wire::Hello& hello, std::span<const int> descriptors) const;
+  void note_stranger(const std::string& what);
   [[nodiscard]] Error unfinished();
   std::unique_ptr<Endpoint> finish();
 
@@ -275,11 +277,16 @@ void Mesher::accept_all(const base::UniqueFd& listener, bool shm) {
     Greeting greeting;
     greeting.socket.reset(
         ::accept4(listener.get(), address.get(), &address.size, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!greeting.socket) return;
+    if (!greeting.socket) {
+      if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+        throw system_error("cannot accept a connection", "raise the limit on open files (ulimit -n)");
+      }
+      return;
+    }
     greeting.shm = shm;
     greeting.from = shm ? "somebody on this host" : "somebody at " + address.text();
     if (shm && !is_same_user(greeting.socket)) {
-      strangers_ += "; another user of this host tried to connect";
+      note_stranger("another user of this host tried to connect");
       continue;
     }
     greetings_.push_back(std::move(greeting));
@@ -303,7 +310,7 @@ bool Mesher::take(Greeting& greeting) {
     const bool may_be_noise =
         error.code() == ErrorCode::corrupt_frame || error.code() == ErrorCode::peer_lost;
     if (!may_be_noise) throw;
-    strangers_ += fmt::format("; a connection was turned away ({})", error.what());
+    note_stranger(fmt::format("a connection was turned away ({})", error.what()));
     return true;
   }
 }
@@ -341,6 +348,11 @@ void Mesher::enter(Greeting& greeting, const wire::Hello& hello) {
   }
   meeting.sockets[hello.connection] = std::move(greeting.socket);
   --meeting.missing;
+}
+
+void Mesher::note_stranger(const std::string& what) {
+  constexpr std::size_t kEnough = 500;
+  if (strangers_.size() < kEnough) strangers_ += "; " + what;
 }
 
 Error Mesher::unfinished() {

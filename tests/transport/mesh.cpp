@@ -19,6 +19,7 @@ EndpointOptions options_for(const Flavor& flavor, int rank, int ranks) {
   options.communicator = 7;
   options.kind = flavor.kind;
   options.connections_per_peer = flavor.connections;
+  if (flavor.ranks_per_host > 0) options.host_id = "host-" + std::to_string(rank / flavor.ranks_per_host);
   options.timeout = kSoon;
   return options;
 }

@@ -15,6 +15,7 @@ struct Flavor {
   std::string name;
   std::string kind;
   int connections = 1;
+  int ranks_per_host = 0;  ///< 0: all on one, which is true
 };
 std::ostream& operator<<(std::ostream& out, const Flavor& flavor);
 

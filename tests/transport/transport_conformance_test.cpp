@@ -370,6 +370,36 @@ TEST_P(Conformance, MissingRanksAreNamed) {
   for (auto& thread : threads) thread.join();
 }
 
+TEST_P(Conformance, LinksAreOfTheKindThatWasAskedFor) {
+  const Flavor flavor = GetParam();
+  expect_ranks(flavor, 4, [&](int rank, Endpoint& endpoint) {
+    for (int peer = 0; peer < 4; ++peer) {
+      if (peer == rank) continue;
+      const bool is_local =
+          flavor.ranks_per_host == 0 || peer / flavor.ranks_per_host == rank / flavor.ranks_per_host;
+      const std::string expected = flavor.kind != "auto" ? flavor.kind : is_local ? "shm" : "tcp";
+      EXPECT_EQ(endpoint.link(peer).kind(), expected) << rank << " to " << peer;
+    }
+  });
+}
+
+TEST(Tcp, RunsOverIpv6) {
+  DirectoryStore store;
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 2; ++rank) {
+    threads.emplace_back([&, rank] {
+      auto options = options_for({"tcp", "tcp"}, rank, 2);
+      options.interface = "::1";
+      const auto endpoint = connect(options, store);
+      const auto payload = payload_for(rank, 1 - rank, 0, 5000);
+      send(*endpoint, 1 - rank, header_for(rank, 1 - rank, 0), payload);
+      expect_frame(receive(*endpoint, 1 - rank), 1 - rank, rank, 0, 5000);
+      endpoint->close(seconds(2));
+    });
+  }
+  for (auto& thread : threads) thread.join();
+}
+
 TEST_P(Conformance, OneRankNeedsNobody) {
   DirectoryStore store;
   const auto endpoint = connect(options_for(GetParam(), 0, 1), store);
@@ -381,7 +411,7 @@ TEST_P(Conformance, OneRankNeedsNobody) {
 INSTANTIATE_TEST_SUITE_P(Transports, Conformance,
                          testing::Values(Flavor{"inproc", "inproc"}, Flavor{"shm", "shm"},
                                          Flavor{"tcp", "tcp"}, Flavor{"tcp_striped", "tcp", 3},
-                                         Flavor{"automatic", "auto"}),
+                                         Flavor{"automatic", "auto"}, Flavor{"mixed", "auto", 2, 2}),
                          [](const auto& each) { return each.param.name; });
 
 }  // namespace
