@@ -167,24 +167,24 @@ struct Vectors {
 
 #endif
 
-std::size_t EncodeVectors(HalfFormat format, const Encode& in, const Addend& addend, std::byte* payload,
-                          bool& finite) {
+std::size_t encode_vectors(HalfFormat format, const Encode& in, const Addend& addend, std::byte* payload,
+                           bool& finite) {
   return format == HalfFormat::fp16 ? Vectors<Float16>::encode(in, addend, payload, finite)
                                     : Vectors<BFloat16>::encode(in, addend, payload, finite);
 }
 
-std::size_t AssignVectors(HalfFormat format, const std::byte* payload, float* out, std::size_t count) {
+std::size_t assign_vectors(HalfFormat format, const std::byte* payload, float* out, std::size_t count) {
   return format == HalfFormat::fp16 ? Vectors<Float16>::assign(payload, out, count)
                                     : Vectors<BFloat16>::assign(payload, out, count);
 }
 
-std::size_t AddVectors(HalfFormat format, const std::byte* payload, float* sum, std::size_t count,
-                       float factor) {
+std::size_t add_vectors(HalfFormat format, const std::byte* payload, float* sum, std::size_t count,
+                        float factor) {
   return format == HalfFormat::fp16 ? Vectors<Float16>::add(payload, sum, count, factor)
                                     : Vectors<BFloat16>::add(payload, sum, count, factor);
 }
 
-std::size_t NarrowVectors(HalfFormat format, const float* in, std::byte* out, std::size_t count) {
+std::size_t narrow_vectors(HalfFormat format, const float* in, std::byte* out, std::size_t count) {
   return format == HalfFormat::fp16 ? Vectors<Float16>::narrow(in, out, count)
                                     : Vectors<BFloat16>::narrow(in, out, count);
 }
@@ -197,36 +197,36 @@ HWY_AFTER_NAMESPACE();
 namespace gradwire::compress {
 namespace {
 
-HWY_EXPORT(EncodeVectors);
-HWY_EXPORT(AssignVectors);
-HWY_EXPORT(AddVectors);
-HWY_EXPORT(NarrowVectors);
+HWY_EXPORT(encode_vectors);
+HWY_EXPORT(assign_vectors);
+HWY_EXPORT(add_vectors);
+HWY_EXPORT(narrow_vectors);
 
 // The vectors first, then what is left of them by the scalar version.
 
 template <HalfFormat kFormat>
 bool encode(const Encode& in, const Addend& addend, std::byte* payload) {
   bool finite = true;
-  const std::size_t done = HWY_DYNAMIC_DISPATCH(EncodeVectors)(kFormat, in, addend, payload, finite);
+  const std::size_t done = HWY_DYNAMIC_DISPATCH(encode_vectors)(kFormat, in, addend, payload, finite);
   finite &= half_scalar_kernels(kFormat).encode(from(in, done), from(addend, 2 * done), payload + 2 * done);
   return finite;
 }
 
 template <HalfFormat kFormat>
 void decode_assign(const std::byte* payload, float* out, std::size_t count) {
-  const std::size_t done = HWY_DYNAMIC_DISPATCH(AssignVectors)(kFormat, payload, out, count);
+  const std::size_t done = HWY_DYNAMIC_DISPATCH(assign_vectors)(kFormat, payload, out, count);
   half_scalar_kernels(kFormat).decode_assign(payload + 2 * done, out + done, count - done);
 }
 
 template <HalfFormat kFormat>
 void decode_add(const std::byte* payload, float* sum, std::size_t count, float factor) {
-  const std::size_t done = HWY_DYNAMIC_DISPATCH(AddVectors)(kFormat, payload, sum, count, factor);
+  const std::size_t done = HWY_DYNAMIC_DISPATCH(add_vectors)(kFormat, payload, sum, count, factor);
   half_scalar_kernels(kFormat).decode_add(payload + 2 * done, sum + done, count - done, factor);
 }
 
 template <HalfFormat kFormat>
 void narrow(const float* in, std::byte* out, std::size_t count) {
-  const std::size_t done = HWY_DYNAMIC_DISPATCH(NarrowVectors)(kFormat, in, out, count);
+  const std::size_t done = HWY_DYNAMIC_DISPATCH(narrow_vectors)(kFormat, in, out, count);
   half_scalar_kernels(kFormat).narrow(in + done, out + 2 * done, count - done);
 }
 

@@ -16,12 +16,13 @@ namespace {
 
 #if HWY_TARGET == HWY_SCALAR
 
-void AssignFullBlocks(const OnebitOptions& options, const std::byte* payload, float* out, std::size_t count) {
+void assign_full_blocks(const OnebitOptions& options, const std::byte* payload, float* out,
+                        std::size_t count) {
   onebit_scalar_kernels().decode_assign(options, payload, out, count - count % options.block);
 }
 
-void AddFullBlocks(const OnebitOptions& options, const std::byte* payload, float* sum, std::size_t count,
-                   float factor) {
+void add_full_blocks(const OnebitOptions& options, const std::byte* payload, float* sum, std::size_t count,
+                     float factor) {
   onebit_scalar_kernels().decode_add(options, payload, sum, count - count % options.block, factor);
 }
 
@@ -43,7 +44,7 @@ void decode_blocks(const OnebitOptions& options, const std::byte* payload, float
     for (std::size_t i = 0; i < block; i += kLanes) {
       Vec v = hn::IfThenElse(mask_at(bits, i), upper, lower);
       if constexpr (kAdd) {
-        prefetch(to, i);
+        prefetch_to_write(to, i);
         v = hn::Add(hn::LoadU(d, to + i), v);
       }
       hn::StoreU(v, d, to + i);
@@ -61,12 +62,13 @@ void decode_any(const OnebitOptions& options, const std::byte* payload, float* o
   }
 }
 
-void AssignFullBlocks(const OnebitOptions& options, const std::byte* payload, float* out, std::size_t count) {
+void assign_full_blocks(const OnebitOptions& options, const std::byte* payload, float* out,
+                        std::size_t count) {
   decode_any<false>(options, payload, out, count, 1.0F);
 }
 
-void AddFullBlocks(const OnebitOptions& options, const std::byte* payload, float* sum, std::size_t count,
-                   float factor) {
+void add_full_blocks(const OnebitOptions& options, const std::byte* payload, float* sum, std::size_t count,
+                     float factor) {
   decode_any<true>(options, payload, sum, count, factor);
 }
 
@@ -78,18 +80,18 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace gradwire::compress {
 namespace {
-HWY_EXPORT(AssignFullBlocks);
-HWY_EXPORT(AddFullBlocks);
+HWY_EXPORT(assign_full_blocks);
+HWY_EXPORT(add_full_blocks);
 }  // namespace
 
 void onebit_assign_full_blocks(const OnebitOptions& options, const std::byte* payload, float* out,
                                std::size_t count) {
-  HWY_DYNAMIC_DISPATCH(AssignFullBlocks)(options, payload, out, count);
+  HWY_DYNAMIC_DISPATCH(assign_full_blocks)(options, payload, out, count);
 }
 
 void onebit_add_full_blocks(const OnebitOptions& options, const std::byte* payload, float* sum,
                             std::size_t count, float factor) {
-  HWY_DYNAMIC_DISPATCH(AddFullBlocks)(options, payload, sum, count, factor);
+  HWY_DYNAMIC_DISPATCH(add_full_blocks)(options, payload, sum, count, factor);
 }
 
 }  // namespace gradwire::compress

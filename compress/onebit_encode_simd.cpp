@@ -18,8 +18,8 @@ namespace {
 
 #if HWY_TARGET == HWY_SCALAR
 
-bool EncodeFullBlocks(const OnebitOptions& options, const Encode& in, const Addend& addend,
-                      std::byte* payload) {
+bool encode_full_blocks(const OnebitOptions& options, const Encode& in, const Addend& addend,
+                        std::byte* payload) {
   Encode full = in;
   full.count -= in.count % options.block;
   return onebit_scalar_kernels().encode(options, full, addend, payload);
@@ -63,7 +63,10 @@ class BlockElements {
     }
   }
 
-  HWY_INLINE void prefetch_value(std::size_t i) const { prefetch(value_, i); }
+  HWY_INLINE void prefetch(std::size_t i) const {
+    prefetch_to_read(value_, i);
+    if constexpr (kResidual) prefetch_to_write(residual_, i);
+  }
 
   HWY_INLINE Vec at(std::size_t i) const {
     const Floats d;
@@ -117,7 +120,6 @@ OnebitSums sum_any(const Elements& v, std::size_t block, std::byte* bits) {
   for (std::size_t first = 0; first < block; first += run) {
     std::uint64_t word = 0;
     for (std::size_t j = 0; j < run; j += kLanes) {
-      v.prefetch_value(first + j);
       const Vec element = v.at(first + j);
       const Mask mask = hn::Ge(element, hn::Zero(Floats()));
       word |= word_of(mask) << j;
@@ -180,7 +182,6 @@ class UsualSums {
 
   template <std::size_t kFirst>
   HWY_INLINE Sides split() {
-    v_.prefetch_value(kFirst);
     const Vec element = v_.at(kFirst);
     const Mask mask = hn::Ge(element, hn::Zero(Floats()));
     words_[kFirst / 64] |= word_of(mask) << (kFirst % 64);
@@ -216,15 +217,16 @@ Keep keep_of(const Encode& in) {
   return in.residual_out != in.residual && aligned && in.count >= kStreamFrom ? Keep::stream : Keep::store;
 }
 
-/// `next` is where the next block's residual begins.
+/// Asks for the memory of later blocks as it goes: beside the stores, that keeps memory busier than beside
+/// the sums.
 template <class Elements>
 HWY_INLINE void keep_residual(const Elements& v, std::size_t block, const OnebitLevels& levels, Keep keep,
-                              const float* next, float* out) {
+                              float* out) {
   const Floats d;
   const Vec upper = hn::Set(d, levels.upper);
   const Vec lower = hn::Set(d, levels.lower);
   const auto lost = [&](std::size_t i) HWY_ATTR {
-    if (next != nullptr) prefetch(next, i);
+    v.prefetch(i);
     const Vec element = v.at(i);
     return hn::Sub(element, hn::IfThenElse(hn::Ge(element, hn::Zero(d)), upper, lower));
   };
@@ -255,30 +257,21 @@ bool encode_blocks(const OnebitOptions& options, const Encode& in, const Addend&
   const float inverse = 1.0F / in.scale;
   const Keep keep = keep_of(in);
   bool finite = true;
-  OnebitLevels previous;
-  // Residuals lag behind by a block, so that the division and what hangs on it overlap the next block's sums.
-  // Values are asked for ahead of the sums and residuals ahead of the residuals: memory is kept busy all the
-  // time.
-  for (std::size_t k = 0; k <= blocks; ++k) {
-    OnebitLevels levels;
-    if (k < blocks) {
-      const Elements v(mode, in, k * block, addend, k * bytes);
-      const OnebitSums sums = sum_block<kUsual>(options, v, payload + k * bytes + onebit_scale_bytes(mode));
-      levels = onebit_levels(mode, sums, in.scale, inverse);
-      onebit_store_levels(mode, levels, payload + k * bytes);
-      finite &= levels.finite;
+  for (std::size_t k = 0; k < blocks; ++k) {
+    const std::size_t first = k * block;
+    std::byte* to = payload + k * bytes;
+    const Elements v(mode, in, first, addend, k * bytes);
+    const OnebitSums sums = sum_block<kUsual>(options, v, to + onebit_scale_bytes(mode));
+    const OnebitLevels levels = onebit_levels(mode, sums, in.scale, inverse);
+    onebit_store_levels(mode, levels, to);
+    finite &= levels.finite;
+    if (keep == Keep::nothing) {
+      for (std::size_t i = 0; i < block; i += kLine) v.prefetch(i);
+    } else if (levels.finite) {
+      keep_residual(v, block, levels, keep, in.residual_out + first);
+    } else {
+      carry_residual(in, first, block);
     }
-    if (k > 0 && keep != Keep::nothing) {
-      const std::size_t first = (k - 1) * block;
-      if (previous.finite) {
-        const Elements v(mode, in, first, addend, (k - 1) * bytes);
-        keep_residual(v, block, previous, keep, kResidual ? in.residual + first + block : nullptr,
-                      in.residual_out + first);
-      } else {
-        carry_residual(in, first, block);
-      }
-    }
-    previous = levels;
   }
   if (keep == Keep::stream) hwy::FlushStream();
   return finite;
@@ -294,8 +287,8 @@ bool encode_any(const OnebitOptions& options, const Encode& in, const Addend& ad
                                 : encode_blocks<kUsual, true, true>(options, in, addend, payload);
 }
 
-bool EncodeFullBlocks(const OnebitOptions& options, const Encode& in, const Addend& addend,
-                      std::byte* payload) {
+bool encode_full_blocks(const OnebitOptions& options, const Encode& in, const Addend& addend,
+                        std::byte* payload) {
   // Narrow vectors have too few registers for the tree, and would unroll it into too much code.
   if constexpr (kLanes >= 8) {
     if (options.scale == OnebitScale::two_level && options.block == kUsualBlock) {
@@ -313,12 +306,12 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace gradwire::compress {
 namespace {
-HWY_EXPORT(EncodeFullBlocks);
+HWY_EXPORT(encode_full_blocks);
 }
 
 bool onebit_encode_full_blocks(const OnebitOptions& options, const Encode& in, const Addend& addend,
                                std::byte* payload) {
-  return HWY_DYNAMIC_DISPATCH(EncodeFullBlocks)(options, in, addend, payload);
+  return HWY_DYNAMIC_DISPATCH(encode_full_blocks)(options, in, addend, payload);
 }
 
 }  // namespace gradwire::compress

@@ -18,11 +18,11 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 #if HWY_TARGET == HWY_SCALAR
 
-std::size_t EncodeVectors(const Encode& /*in*/, const Addend& /*addend*/, std::byte* /*payload*/) {
+std::size_t encode_vectors(const Encode& /*in*/, const Addend& /*addend*/, std::byte* /*payload*/) {
   return 0;
 }
-std::size_t AddVectors(const std::byte* /*payload*/, float* /*sum*/, std::size_t /*count*/,
-                       float /*factor*/) {
+std::size_t add_vectors(const std::byte* /*payload*/, float* /*sum*/, std::size_t /*count*/,
+                        float /*factor*/) {
   return 0;
 }
 
@@ -35,7 +35,7 @@ HWY_INLINE hn::Vec<Floats> load(const std::byte* payload, std::size_t i) {
 }
 
 /// Both return how many elements they have done: all but less than a vector.
-std::size_t EncodeVectors(const Encode& in, const Addend& addend, std::byte* payload) {
+std::size_t encode_vectors(const Encode& in, const Addend& addend, std::byte* payload) {
   const Floats d;
   const std::size_t lanes = hn::Lanes(d);
   const auto factor = hn::Set(d, addend.factor);
@@ -52,7 +52,7 @@ std::size_t EncodeVectors(const Encode& in, const Addend& addend, std::byte* pay
   return i;
 }
 
-std::size_t AddVectors(const std::byte* payload, float* sum, std::size_t count, float factor) {
+std::size_t add_vectors(const std::byte* payload, float* sum, std::size_t count, float factor) {
   const Floats d;
   const std::size_t lanes = hn::Lanes(d);
   const auto times = hn::Set(d, factor);
@@ -72,17 +72,17 @@ HWY_AFTER_NAMESPACE();
 namespace gradwire::compress {
 namespace {
 
-HWY_EXPORT(EncodeVectors);
-HWY_EXPORT(AddVectors);
+HWY_EXPORT(encode_vectors);
+HWY_EXPORT(add_vectors);
 
 void encode(const Encode& in, const Addend& addend, std::byte* payload) {
-  const std::size_t done = HWY_DYNAMIC_DISPATCH(EncodeVectors)(in, addend, payload);
+  const std::size_t done = HWY_DYNAMIC_DISPATCH(encode_vectors)(in, addend, payload);
   const std::size_t offset = sizeof(float) * done;
   plain_scalar_kernels().encode(from(in, done), from(addend, offset), payload + offset);
 }
 
 void decode_add(const std::byte* payload, float* sum, std::size_t count, float factor) {
-  const std::size_t done = HWY_DYNAMIC_DISPATCH(AddVectors)(payload, sum, count, factor);
+  const std::size_t done = HWY_DYNAMIC_DISPATCH(add_vectors)(payload, sum, count, factor);
   plain_scalar_kernels().decode_add(payload + sizeof(float) * done, sum + done, count - done, factor);
 }
 

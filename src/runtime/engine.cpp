@@ -50,7 +50,7 @@ void check_options(const CommunicatorOptions& options) {
 
 }  // namespace
 
-Engine::Engine(const CommunicatorOptions& options) : options_(options) {
+Engine::Engine(CommunicatorOptions options) : options_(std::move(options)) {
   check_options(options_);
   if (!options_.codec.empty()) (void)compress::make_codec(options_.codec);
   if (options_.world_size > 1) {

@@ -26,7 +26,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
  public:
   using Clock = transport::Clock;
 
-  explicit Engine(const CommunicatorOptions& options);
+  explicit Engine(CommunicatorOptions options);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;

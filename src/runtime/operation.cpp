@@ -148,16 +148,16 @@ void Operation::settle() {
       std::any_of(parts.begin(), parts.end(), [](const Part& part) { return part.executor.non_finite(); });
   non_finite.store(found);
   if (!found) return;
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const Tensor& tensor = tensors[i].tensor;
+  for (const OperationTensor& entry : tensors) {
+    const Tensor& tensor = entry.tensor;
     if (tensor.dtype == DType::float32) {
       std::fill_n(static_cast<float*>(tensor.data), tensor.count, std::numeric_limits<float>::quiet_NaN());
     } else {
       const std::uint16_t nan = tensor.dtype == DType::bfloat16 ? 0x7FC0 : 0x7E00;
       std::fill_n(static_cast<std::uint16_t*>(tensor.data), tensor.count, nan);
     }
-    if (!tensors[i].next_residual.empty()) {
-      std::copy(tensors[i].residual.begin(), tensors[i].residual.end(), tensors[i].next_residual.begin());
+    if (!entry.next_residual.empty()) {
+      std::copy(entry.residual.begin(), entry.residual.end(), entry.next_residual.begin());
     }
   }
 }

@@ -30,9 +30,8 @@ void append_float32(const Tensor& tensor, std::vector<float>& to) {
 
 }  // namespace
 
-Reducer::Impl::Impl(Communicator communicator, std::vector<NamedTensor> tensors,
-                    const ReducerOptions& options)
-    : communicator_(std::move(communicator)), options_(options) {
+Reducer::Impl::Impl(Communicator communicator, std::vector<NamedTensor> tensors, ReducerOptions options)
+    : communicator_(std::move(communicator)), options_(std::move(options)) {
   for (NamedTensor& tensor : tensors) {
     if (!by_name_.emplace(tensor.name, slots_.size()).second) {
       throw Error(ErrorCode::invalid_argument, fmt::format("two tensors are named '{}'", tensor.name),

@@ -31,7 +31,7 @@ struct ReducerBucket {
 
 class Reducer::Impl {
  public:
-  Impl(Communicator communicator, std::vector<NamedTensor> tensors, const ReducerOptions& options);
+  Impl(Communicator communicator, std::vector<NamedTensor> tensors, ReducerOptions options);
 
   ~Impl();
   Impl(const Impl&) = delete;
