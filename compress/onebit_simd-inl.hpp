@@ -50,11 +50,23 @@ HWY_INLINE Mask mask_at(const std::byte* bits, std::size_t i) {
 
 /// How far ahead of its use memory is asked for, in elements: a few blocks, a page.
 inline constexpr std::size_t kAhead = 1024;
+inline constexpr std::size_t kLine = 64 / sizeof(float);
 
-/// Asks for the cache line that begins with element i of `from`, kAhead later; does nothing for the other
-/// elements of a line. The address may lie outside the array.
-HWY_INLINE void prefetch(const float* from, std::size_t i) {
-  if (i % (64 / sizeof(float)) == 0) hwy::Prefetch(from + i + kAhead);
+// Both ask for the cache line that begins with element i of `from`, kAhead later, and do nothing for the
+// other elements of a line. The address may lie outside the array.
+
+HWY_INLINE void prefetch_to_read(const float* from, std::size_t i) {
+  if (i % kLine == 0) hwy::Prefetch(from + i + kAhead);
+}
+
+HWY_INLINE void prefetch_to_write(const float* from, std::size_t i) {
+  if (i % kLine != 0) return;
+#if HWY_ARCH_X86_64
+  // Compilers make this a plain prefetch unless told of a feature that every such processor has, or ignores.
+  asm volatile("prefetchw %0" : : "m"(from[i + kAhead]));  // NOLINT(hicpp-no-assembler)
+#else
+  __builtin_prefetch(from + i + kAhead, 1);
+#endif
 }
 
 }  // namespace gradwire::compress::HWY_NAMESPACE
