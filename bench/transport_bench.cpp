@@ -16,7 +16,8 @@
 
 namespace {
 
-using namespace gradwire;
+namespace transport = gradwire::transport;
+namespace wire = gradwire::wire;
 using transport::Clock;
 
 // Short samples and their quartile: what else runs on the machine spoils some of them, not all.
@@ -86,7 +87,7 @@ double stream_gb_s(transport::Endpoint& endpoint, int rank, const std::vector<st
 }
 
 Result measure(int rank, const std::string& kind, const std::string& store_url, std::size_t size) {
-  const auto store = open_store(store_url, rank, std::chrono::seconds(20));
+  const auto store = gradwire::open_store(store_url, rank, std::chrono::seconds(20));
   transport::EndpointOptions options;
   options.rank = rank;
   options.world_size = 2;
@@ -119,7 +120,7 @@ int main() {
         const Result result = measure(child == 0 ? 1 : 0, kind, url, size);
         if (child == 0) ::_exit(0);
         fmt::print("{:<6} {:>8} {:>14.3f} {:>16.2f}\n", kind, size, result.one_way_us, result.stream_gb_s);
-      } catch (const Error& error) {
+      } catch (const gradwire::Error& error) {
         fmt::print(stderr, "{}\n", error.what());
         if (child == 0) ::_exit(1);
         return EXIT_FAILURE;
