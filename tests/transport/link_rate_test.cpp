@@ -76,7 +76,7 @@ void stream(Endpoint& endpoint, const std::vector<int>& to, const std::vector<in
 /// Measures how long a transfer takes against what the rate says, until it is close or too many tries were
 /// disturbed.
 void expect_ratio(double most, const std::function<double()>& measure) {
-  constexpr int kTries = 8;
+  constexpr int kTries = 20;  // other work on the machine only ever adds time
   double best = 1e9;
   for (int i = 0; i < kTries && best >= most; ++i) {
     const double ratio = measure();
