@@ -23,7 +23,8 @@ MirroredBuffer::MirroredBuffer(std::size_t capacity) {
   base_ = static_cast<std::byte*>(base);
   capacity_ = size;
   for (std::byte* half : {base_, base_ + size}) {
-    if (::mmap(half, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd.get(), 0) == MAP_FAILED) {
+    if (::mmap(half, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd.get(), 0) ==
+        MAP_FAILED) {
       const Error error = system_error("cannot map a receive buffer", "free some memory");
       ::munmap(base_, 2 * size);
       throw error;
