@@ -5,6 +5,7 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <stdexcept>
@@ -17,7 +18,7 @@ struct Options {
   std::size_t min = 4U << 10U;
   std::size_t max = 16U << 20U;
   std::size_t factor = 4;
-  double seconds = 0.3;  // for each size
+  double seconds = 0.5;  // for each size
   std::string json;
 };
 
@@ -50,32 +51,39 @@ Options parse(const std::vector<std::string>& arguments) {
   return options;
 }
 
-// One operation's time is that of the slowest rank.
 double one_operation(std::vector<float>& values) {
-  MPI_Barrier(MPI_COMM_WORLD);
   const double begin = MPI_Wtime();
   MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_FLOAT, MPI_SUM,
                 MPI_COMM_WORLD);
   return MPI_Wtime() - begin;
 }
 
-Timing measure(std::size_t bytes, double seconds) {
-  std::vector<float> values(bytes / sizeof(float), 1.0F);
+/// As `gradwire bench` measures: operation after operation, and each one's time is that of the slowest rank.
+/// A sum that stays in place grows by the number of ranks each time, so after some the values are filled in
+/// again.
+Timing measure(std::size_t bytes, int ranks, double seconds) {
+  constexpr double kRoom = 96;  // powers of two
   constexpr int kWarmUp = 5;
+  const int batch = ranks == 1 ? 1000 : std::max(1, static_cast<int>(kRoom / std::log2(ranks)));
+  std::vector<float> values(bytes / sizeof(float), 1.0F);
   double estimate = 0;
   for (int i = 0; i < kWarmUp; ++i) estimate = one_operation(values);
-  int repetitions = static_cast<int>(std::clamp(seconds / std::max(estimate, 1e-7), 20.0, 100'000.0));
+  int repetitions = static_cast<int>(std::clamp(seconds / std::max(estimate, 1e-7), 3.0, 20'000.0));
   MPI_Bcast(&repetitions, 1, MPI_INT, 0, MPI_COMM_WORLD);
 
   std::vector<double> times(static_cast<std::size_t>(repetitions));
-  for (double& time : times) {
-    std::fill(values.begin(), values.end(), 1.0F);
-    time = one_operation(values);
+  for (int done = 0; done < repetitions; ++done) {
+    if (done % batch == 0) {
+      std::fill(values.begin(), values.end(), 1.0F);
+      MPI_Barrier(MPI_COMM_WORLD);
+    }
+    times[static_cast<std::size_t>(done)] = one_operation(values);
   }
   MPI_Allreduce(MPI_IN_PLACE, times.data(), repetitions, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
   std::sort(times.begin(), times.end());
   const auto quantile = [&](double q) {
-    return 1e6 * times[static_cast<std::size_t>(q * (repetitions - 1))];
+    const auto rank = static_cast<std::size_t>(std::ceil(q * repetitions));
+    return 1e6 * times[std::clamp<std::size_t>(rank, 1, times.size()) - 1];
   };
   return {bytes, quantile(0), quantile(0.5), quantile(0.99)};
 }
@@ -117,7 +125,7 @@ int main(int argc, char** argv) {
     const Options options = parse({argv + 1, argv + argc});
     std::vector<Timing> timings;
     for (std::size_t bytes = options.min; bytes <= options.max; bytes *= options.factor) {
-      timings.push_back(measure(bytes, options.seconds));
+      timings.push_back(measure(bytes, ranks, options.seconds));
     }
     if (rank == 0) report(timings, ranks, options.json);
   } catch (const std::exception& error) {
