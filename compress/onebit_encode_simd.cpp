@@ -48,6 +48,10 @@ HWY_INLINE float sum_lanes(D /*d*/, hn::Vec<D> v) {
   }
 }
 
+/// The same, where the lanes have not been started from +0 as the definition wants it: that shows only where
+/// all that was added is -0.
+HWY_INLINE float total_of(Vec v) { return sum_lanes(Floats(), v) + 0.0F; }
+
 /// The elements of one block: value (plus what the addend holds) plus residual.
 template <bool kAdd, bool kResidual>
 class BlockElements {
@@ -87,11 +91,13 @@ class BlockElements {
 /// The canonical accumulators of one sum, in memory.
 class Accumulators {
  public:
-  HWY_INLINE explicit Accumulators(std::size_t width) : width_(width) { std::fill_n(sums_, width, 0.0F); }
+  HWY_INLINE explicit Accumulators(std::size_t width) : width_(width) {}
 
+  /// The elements come in order, so that the first ones need nothing to add to: clearing the array would take
+  /// a string store, which flushes the buffers of streaming stores.
   HWY_INLINE void add(std::size_t i, Vec v) {
     float* sum = sums_ + i % width_;
-    hn::Store(hn::Add(hn::Load(Floats(), sum), v), Floats(), sum);
+    hn::Store(i < width_ ? v : hn::Add(hn::Load(Floats(), sum), v), Floats(), sum);
   }
 
   HWY_INLINE float total() {
@@ -101,7 +107,7 @@ class Accumulators {
                   sums_ + j);
       }
     }
-    return sum_lanes(Floats(), hn::Load(Floats(), sums_));
+    return total_of(hn::Load(Floats(), sums_));
   }
 
  private:
@@ -149,9 +155,8 @@ class UsualSums {
   HWY_INLINE OnebitSums sum(std::byte* bits) {
     const Sides total = sides<0, kLanes>();
     OnebitSums sums;
-    // The definition starts from +0, which shows only where all that was added is -0.
-    sums.upper = sum_lanes(Floats(), total.upper) + 0.0F;
-    sums.lower = sum_lanes(Floats(), total.lower) + 0.0F;
+    sums.upper = total_of(total.upper);
+    sums.lower = total_of(total.lower);
     for (const std::uint64_t word : words_) sums.upper_count += hwy::PopCount(word);
     sums.lower_count = kUsualBlock - sums.upper_count;
     std::memcpy(bits, words_, sizeof words_);
