@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
 #include <ostream>
 #include <thread>
 
@@ -57,9 +59,9 @@ std::vector<std::byte> payload_for(int from, int to, std::uint64_t number, std::
   std::vector<std::byte> payload(size);
   std::uint64_t state =
       (static_cast<std::uint64_t>(from) << 40U) + (static_cast<std::uint64_t>(to) << 32U) + number + 1;
-  for (auto& b : payload) {
+  for (std::size_t at = 0; at < size; at += sizeof state) {
     state = state * 6364136223846793005U + 1442695040888963407U;
-    b = static_cast<std::byte>(state >> 56U);
+    std::memcpy(payload.data() + at, &state, std::min(sizeof state, size - at));
   }
   return payload;
 }

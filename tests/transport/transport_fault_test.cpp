@@ -152,6 +152,24 @@ INSTANTIATE_TEST_SUITE_P(Transports, Fault,
                                          Flavor{"tcp_striped", "tcp", 3}, Flavor{"automatic", "auto"}),
                          [](const auto& each) { return each.param.name; });
 
+TEST(Inproc, ProcessesAreRefused) {
+  DirectoryStore store;
+  const auto code_of_rank = [&](int rank) {
+    try {
+      connect(options_for({"inproc", "inproc"}, rank, 2), store);
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return ErrorCode::system;
+  };
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(code_of_rank(1) == ErrorCode::invalid_argument ? 0 : 1);
+  EXPECT_EQ(code_of_rank(0), ErrorCode::invalid_argument);
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
 /// Rank 0's link with rank 1, and the test in the place of rank 1.
 struct OpenHeart {
   OpenHeart() {
