@@ -17,7 +17,7 @@ constexpr std::size_t kBurst = 3000;
 /// last one went.
 template <typename Lateness>
 Time transfer(TokenBucket& bucket, std::size_t bytes, Time now, Lateness lateness) {
-  bucket.begin_waiting(now);
+  bucket.begin_waiting();
   while (bytes > 0) {
     const std::size_t size = std::min(bytes, bucket.allowed(bytes, now));
     if (size > 0) bucket.take(size, now);
@@ -36,7 +36,7 @@ TEST(TokenBucket, AfterSilenceOnlyTheBurstIsFree) {
   for (const auto silence : {0s, 1s, 1000s}) {
     TokenBucket bucket(kRate);
     const Time begin = std::chrono::steady_clock::now() + silence;
-    bucket.begin_waiting(begin);
+    bucket.begin_waiting();
     EXPECT_LE(bucket.allowed(1'000'000, begin), kBurst + 1);
     EXPECT_GE(bucket.allowed(1'000'000, begin), kBurst - 1);
   }
@@ -61,7 +61,7 @@ TEST(TokenBucket, LateWakeUpsAreCaughtUp) {
 TEST(TokenBucket, MoreThanAMillisecondLateIsLost) {
   TokenBucket bucket(kRate);
   const Time begin = std::chrono::steady_clock::now() + 1s;
-  bucket.begin_waiting(begin);
+  bucket.begin_waiting();
   bucket.take(bucket.allowed(1'000'000, begin), begin);
   EXPECT_NEAR(static_cast<double>(bucket.allowed(10'000'000, begin + 50ms)), 1e-3 * kRate, 2);
 }
@@ -70,14 +70,27 @@ TEST(TokenBucket, NobodyWaitingEarnsNothing) {
   TokenBucket bucket(kRate);
   const Time begin = std::chrono::steady_clock::now() + 1s;
   const Time end = transfer(bucket, 100'000, begin, [] { return 0ns; });
-  bucket.begin_waiting(end + 700us);
+  bucket.begin_waiting();
   EXPECT_LE(bucket.allowed(1'000'000, end + 700us), kBurst + 1);
+}
+
+TEST(TokenBucket, WhoIsToldLateIsNotBehind) {
+  TokenBucket bucket(kRate);
+  const Time begin = std::chrono::steady_clock::now() + 1s;
+  const Time told = begin + 200us;
+  bucket.begin_waiting();
+  const std::size_t burst = bucket.allowed(1'000'000, told);
+  EXPECT_LE(burst, kBurst + 1);
+  bucket.take(burst, begin);
+  EXPECT_FALSE(bucket.is_silent());
+  EXPECT_EQ(bucket.allowed(1'000'000, told), 0);  // a run is longer
+  EXPECT_NEAR(static_cast<double>(bucket.allowed(20'000, told)), 200e-6 * kRate, 2);
 }
 
 TEST(TokenBucket, BytesMoveInRunsNotInDribbles) {
   TokenBucket bucket(kRate);
   Time now = std::chrono::steady_clock::now() + 1s;
-  bucket.begin_waiting(now);
+  bucket.begin_waiting();
   int runs = 0;
   std::size_t left = 12'500'000;  // a tenth of a second
   while (left > 0) {

@@ -22,7 +22,7 @@ class TcpConnection {
   TcpConnection& operator=(const TcpConnection&) = delete;
 
   /// Queues; the outbox must have a place.
-  void push(const wire::Header& header, std::span<const std::byte> payload, Clock::time_point now) noexcept;
+  void push(const wire::Header& header, std::span<const std::byte> payload) noexcept;
   /// Gives all payloads back; what was not sent is lost.
   void drop_outgoing() noexcept;
 
@@ -49,7 +49,9 @@ class TcpConnection {
  private:
   [[nodiscard]] bool wants_write() const noexcept { return writable_ && !outbox_->is_empty(); }
   [[nodiscard]] bool wants_read() noexcept { return readable_ && !has_ended() && !inbox_.space().empty(); }
-  void note_waiting(Clock::time_point now) noexcept;
+  void note_waiting() noexcept;
+  /// Like ::recv; `arrived` is set to when the kernel got the bytes, where it says so.
+  [[nodiscard]] ssize_t receive(std::span<std::byte> space, Clock::time_point& arrived) noexcept;
   void break_off(int error) noexcept;
 
   base::UniqueFd socket_;

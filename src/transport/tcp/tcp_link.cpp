@@ -42,7 +42,7 @@ bool TcpLink::try_send(const wire::Header& header, std::span<const std::byte> pa
   sent.flags = static_cast<std::uint16_t>(sent.flags | wire::kFlagPayloadCrc);
   sent.payload_crc = base::crc32c(payload);
   const bool was_idle = connection.outbox().is_empty();
-  connection.push(sent, payload, now);
+  connection.push(sent, payload);
   ++accepted_;
   if (was_idle && connection.write(now)) count_completed();
   return true;
@@ -140,7 +140,7 @@ void TcpLink::send_end(const LinkEnd& end) noexcept {
   const auto now = Clock::now();
   if (end.kind == LinkEnd::Kind::goodbye) {
     header.kind = wire::FrameKind::goodbye;
-    for (auto& connection : connections_) connection.push(header, {}, now);
+    for (auto& connection : connections_) connection.push(header, {});
   } else {
     header.kind = wire::FrameKind::abort;
     header.chunk = static_cast<std::uint32_t>(end.origin);
@@ -149,7 +149,7 @@ void TcpLink::send_end(const LinkEnd& end) noexcept {
     completed_ = accepted_;
     aborted_ = true;
   }
-  control_.push(header, {}, now);
+  control_.push(header, {});
   advance(now);
 }
 

@@ -23,20 +23,17 @@ TokenBucket::TokenBucket(double rate, std::chrono::nanoseconds head_start) noexc
       free_at_(-burst_) {}
 
 TokenBucket::Nanos TokenBucket::credit(Time now) const noexcept {
-  return std::min<Nanos>(Nanos(now - epoch_) - free_at_, waiting_ > 0 ? catch_up_ : burst_);
+  return std::min<Nanos>(Nanos(now - epoch_) - free_at_, silent_ || waiting_ == 0 ? burst_ : catch_up_);
 }
 
-void TokenBucket::begin_waiting(Time now) noexcept {
-  if (waiting_++ > 0) return;
-  // What went by in silence is gone, but for the burst.
-  free_at_ = std::max<Nanos>(free_at_, Nanos(now - epoch_) - burst_);
-  silent_before_ = true;
+void TokenBucket::begin_waiting() noexcept {
+  if (waiting_++ == 0) silent_ = true;
 }
 
 void TokenBucket::end_waiting() noexcept { --waiting_; }
 
 TokenBucket::Nanos TokenBucket::needed(std::size_t wanted) const noexcept {
-  if (silent_before_) return cost(1);
+  if (silent_) return cost(1);
   // The last two packets go alone, so that what the kernel does with the bulk is done when they are due.
   return cost(std::min(wanted > 2 * kBurstBytes ? wanted - kBurstBytes : wanted, quantum_));
 }
@@ -51,9 +48,9 @@ TokenBucket::Time TokenBucket::when(std::size_t wanted) const noexcept {
   return epoch_ + std::chrono::ceil<Time::duration>(free_at_ + needed(wanted));
 }
 
-void TokenBucket::take(std::size_t bytes, Time now) noexcept {
-  free_at_ = Nanos(now - epoch_) - credit(now) + cost(bytes);
-  silent_before_ = false;
+void TokenBucket::take(std::size_t bytes, Time moved) noexcept {
+  free_at_ = Nanos(moved - epoch_) - credit(moved) + cost(bytes);
+  silent_ = false;
 }
 
 }  // namespace gradwire::transport

@@ -13,20 +13,23 @@ class TokenBucket {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
-  /// `rate` in bytes a second, above 0. `head_start` is added to the burst: who is told of the first bytes
-  /// only after they came must not be behind for the rest of the message.
+  /// `rate` in bytes a second, above 0. `head_start` is the least burst.
   explicit TokenBucket(double rate, std::chrono::nanoseconds head_start = {}) noexcept;
 
   /// Somebody starts or stops waiting to move bytes; calls nest.
-  void begin_waiting(Time now) noexcept;
+  void begin_waiting() noexcept;
   void end_waiting() noexcept;
+  /// Whether nothing was taken since somebody began to wait.
+  [[nodiscard]] bool is_silent() const noexcept { return silent_; }
 
   /// How many bytes may move now, where `wanted` are there or expected: nothing below min(wanted, quantum),
   /// lest they dribble, but for the burst after silence.
   [[nodiscard]] std::size_t allowed(std::size_t wanted, Time now) const noexcept;
   /// When allowed() stops being 0.
   [[nodiscard]] Time when(std::size_t wanted) const noexcept;
-  void take(std::size_t bytes, Time now) noexcept;
+  /// The first ones after silence may have moved a while ago: who is told of them late is not behind for the
+  /// rest of the message.
+  void take(std::size_t bytes, Time moved) noexcept;
 
  private:
   using Nanos = std::chrono::duration<double, std::nano>;
@@ -44,13 +47,13 @@ class TokenBucket {
   Time epoch_;
   Nanos free_at_{0};  ///< since epoch_
   int waiting_ = 0;
-  bool silent_before_ = true;  ///< nothing was taken since somebody began to wait
+  bool silent_ = true;
 };
 
 /// Both directions of a rank's emulated link.
 struct LinkRate {
-  /// A reader's wake-up and the kernel's work before it take about that long.
-  static constexpr std::chrono::microseconds kArrivalDelay{100};
+  /// From a send on a core that slept to the kernel's receiving end: the link itself has no latency.
+  static constexpr std::chrono::microseconds kArrivalDelay{60};
 
   explicit LinkRate(double rate) noexcept : out(rate), in(rate, kArrivalDelay) {}
   TokenBucket out;
