@@ -16,6 +16,10 @@ std::shared_ptr<Store> open_store(const std::string& url, int rank, std::chrono:
     throw Error(ErrorCode::invalid_argument, fmt::format("rank {} cannot open a store", rank),
                 "number ranks from 0");
   }
+  if (static_cast<std::uint32_t>(rank) >= rendezvous::kMaxStoreRanks) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("rank {} cannot open a store", rank),
+                fmt::format("use at most {} ranks", rendezvous::kMaxStoreRanks));
+  }
   const StoreUrl parsed = rendezvous::parse_store_url(url);
   if (parsed.job.size() > rendezvous::kMaxStoreJob) {
     throw Error(ErrorCode::invalid_argument,

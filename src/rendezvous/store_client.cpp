@@ -34,7 +34,9 @@ StoreClient::StoreClient(const StoreUrl& url, int rank, std::chrono::millisecond
 
 void StoreClient::set(const std::string& key, const std::string& value) {
   check_entry(key, value);
-  exchange({StoreVerb::set, std::chrono::milliseconds(0), key, value});
+  if (!exchange({StoreVerb::set, std::chrono::milliseconds(0), key, value})) {
+    throw store_is_full(key.size() + value.size());
+  }
 }
 
 std::optional<std::string> StoreClient::get(const std::string& key, std::chrono::milliseconds timeout) {

@@ -35,6 +35,11 @@ void check_entry(const std::string& key, const std::string& value) {
               fmt::format("keep keys to {} bytes and values to {}", kMaxKey, kMaxValue));
 }
 
+Error store_is_full(std::size_t bytes) {
+  return {ErrorCode::unsupported, fmt::format("the store is full: it has no room for another {} bytes", bytes),
+          "keep large data elsewhere, and its place in the store"};
+}
+
 std::string write_store_hello(const StoreHello& hello) {
   return message(kStoreHelloHead + hello.job.size(), [&](base::ByteWriter& out) {
     out.write(kMagic);
@@ -86,6 +91,7 @@ Parsed read_store_hello(std::string_view bytes, StoreHello& hello, std::size_t& 
   }
   if (bytes.size() < kStoreHelloHead) return Parsed::incomplete;
   hello.rank = in.read<std::uint32_t>();
+  if (hello.rank >= kMaxStoreRanks) return Parsed::garbage;
   hello.session = in.read<std::uint64_t>();
   const std::size_t job_size = in.read<std::uint16_t>();
   if (job_size > kMaxStoreJob) return Parsed::garbage;

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "gradwire/error.hpp"
 #include "rendezvous/key_value_table.hpp"
 
 /// What a store's server and its clients say to each other, over TCP or a Unix socket. Little-endian:
@@ -16,13 +17,19 @@
 ///   request  verb:u8 key:u32 value:u32 milliseconds:u64 bytes bytes   client; the next one follows the reply
 ///   reply    found:u8 value:u32 bytes                                 server
 ///
-/// Sizes beyond the limits below end the connection before anything of that size is allocated.
+/// `found` is 0 in the reply to a set that the server has no room for. Sizes beyond the limits below end the
+/// connection before anything of that size is allocated, and so does a message that does not wait for the
+/// reply to the one before.
 namespace gradwire::rendezvous {
 
 inline constexpr std::uint8_t kStoreVersion = 1;
 inline constexpr std::size_t kMaxKey = 1024;
 inline constexpr std::size_t kMaxValue = 1U << 20U;
 inline constexpr std::size_t kMaxStoreJob = 1024;
+inline constexpr std::uint32_t kMaxStoreRanks = 65536;
+/// What a server keeps at most, however many connect: values, and messages that are not whole or not sent.
+inline constexpr std::size_t kMaxStoreTable = 256U << 20U;
+inline constexpr std::size_t kMaxStoreBuffers = 64U << 20U;
 
 inline constexpr std::size_t kStoreHelloHead = 19;
 inline constexpr std::size_t kStoreAnswer = 6;
@@ -51,6 +58,9 @@ struct Request {
 
 /// Throws Error(invalid_argument) for a key or a value beyond the limits.
 void check_entry(const std::string& key, const std::string& value);
+
+/// For a set of that many bytes that the server refuses.
+Error store_is_full(std::size_t bytes);
 
 std::string write_store_hello(const StoreHello& hello);
 std::string write_store_answer(Verdict verdict);

@@ -20,6 +20,10 @@ namespace {
 
 constexpr auto kHelloPatience = std::chrono::seconds(10);
 constexpr auto kFarewellPatience = std::chrono::seconds(1);
+/// For the rest of a request that has begun, and for taking its reply.
+constexpr auto kMessagePatience = std::chrono::seconds(30);
+/// Buffers up to this size are every connection's right; larger ones count.
+constexpr std::size_t kFreeBuffer = 4096;
 /// A flood of strangers pushes out strangers, not ranks that have said hello.
 constexpr std::size_t kMaxStrangers = 1024;
 
@@ -28,6 +32,12 @@ void check(bool good, const char* what) {
   throw Error(ErrorCode::system,
               fmt::format("cannot serve the store: {}: {}", what, std::generic_category().message(errno)),
               "free the resource that the system names");
+}
+
+/// Empties it and gives its memory back.
+void release(std::string& buffer) {
+  buffer.clear();
+  buffer.shrink_to_fit();
 }
 
 /// The program's signals are not for a thread of ours.
@@ -50,8 +60,10 @@ std::thread start_without_signals(std::function<void()> body) {
 
 }  // namespace
 
-StoreServer::StoreServer(std::vector<base::UniqueFd> listeners, std::string job, bool check_user)
-    : job_(std::move(job)),
+StoreServer::StoreServer(std::vector<base::UniqueFd> listeners, std::string job, bool check_user,
+                         std::size_t table_bytes)
+    : table_(table_bytes),
+      job_(std::move(job)),
       check_user_(check_user),
       listeners_(std::move(listeners)),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
@@ -76,7 +88,7 @@ StoreServer::~StoreServer() {
 
 void StoreServer::set(const std::string& key, const std::string& value) {
   check_entry(key, value);
-  table_.set(key, value);
+  if (!table_.set(key, value)) throw store_is_full(key.size() + value.size());
   (void)::eventfd_write(wake_.get(), 1);
 }
 
@@ -125,7 +137,10 @@ void StoreServer::serve_event(int fd, std::uint32_t events) {
   }
   const auto found = connections_.find(fd);
   if (found == connections_.end()) return;
-  if ((events & EPOLLOUT) != 0) flush(found->second);
+  if ((events & EPOLLOUT) != 0) {
+    flush(found->second);
+    limit_time(found->second);
+  }
   const bool gone = found->second.closing && found->second.out.empty();
   if (gone || !read(found->second)) close(fd);
 }
@@ -172,28 +187,23 @@ bool StoreServer::read(Connection& connection) {
     if (got == 0) return false;
     if (connection.closing) return true;
     connection.in.append(buffer.data(), static_cast<std::size_t>(got));
-    if (!handle(connection)) return false;
+    if (!count(connection) || !handle(connection) || !count(connection)) return false;
+    limit_time(connection);
   }
 }
 
 bool StoreServer::handle(Connection& connection) {
-  while (!connection.in.empty() && !connection.closing) {
-    if (connection.waiting) return false;  // the next request comes after the reply
-    if (!connection.welcome) {
-      const std::size_t before = connection.in.size();
-      if (!greet(connection)) return false;
-      if (connection.in.size() == before) return true;
-      continue;
-    }
-    Request request;
-    std::size_t size = 0;
-    const Parsed parsed = read_request(connection.in, request, size);
-    if (parsed == Parsed::garbage) return false;
-    if (parsed == Parsed::incomplete) return true;
-    connection.in.erase(0, size);
-    answer(connection, request);
-  }
-  return !connection.closing || !connection.out.empty();
+  // Who does not wait for the reply, or does not read it, could make this process keep any number of them.
+  if (connection.waiting || !connection.out.empty()) return false;
+  if (!connection.welcome) return greet(connection);
+  Request request;
+  std::size_t size = 0;
+  const Parsed parsed = read_request(connection.in, request, size);
+  if (parsed != Parsed::whole) return parsed == Parsed::incomplete;
+  if (connection.in.size() > size) return false;
+  release(connection.in);
+  answer(connection, request);
+  return true;
 }
 
 bool StoreServer::greet(Connection& connection) {
@@ -201,7 +211,8 @@ bool StoreServer::greet(Connection& connection) {
   std::size_t size = 0;
   const Parsed parsed = read_store_hello(connection.in, hello, size);
   if (parsed != Parsed::whole) return parsed == Parsed::incomplete;
-  connection.in.erase(0, size);
+  if (connection.in.size() > size) return false;
+  release(connection.in);
   const Verdict verdict = judge(hello);
   if (verdict == Verdict::welcome) {
     connection.welcome = true;
@@ -212,7 +223,7 @@ bool StoreServer::greet(Connection& connection) {
     set_deadline(connection, Clock::now() + kFarewellPatience);
   }
   send(connection, write_store_answer(verdict));
-  return true;
+  return !connection.closing || !connection.out.empty();
 }
 
 Verdict StoreServer::judge(const StoreHello& hello) {
@@ -224,9 +235,9 @@ Verdict StoreServer::judge(const StoreHello& hello) {
 
 void StoreServer::answer(Connection& connection, const Request& request) {
   if (request.verb == StoreVerb::set) {
-    table_.set(request.key, request.value);
-    send(connection, write_reply(std::string{}));
-    reply_to_waiters(request.key);
+    const bool kept = table_.set(request.key, request.value);
+    send(connection, write_reply(kept ? std::optional<std::string>(std::string{}) : std::nullopt));
+    if (kept) reply_to_waiters(request.key);
     return;
   }
   const auto value = table_.get(request.key, std::chrono::milliseconds(0));
@@ -243,6 +254,13 @@ void StoreServer::answer(Connection& connection, const Request& request) {
 void StoreServer::send(Connection& connection, const std::string& bytes) {
   connection.out += bytes;
   flush(connection);
+  if (count(connection)) {
+    limit_time(connection);
+    return;
+  }
+  // The end of the stream makes the thread close it as soon as nothing iterates over connections.
+  release(connection.out);
+  ::shutdown(connection.fd.get(), SHUT_RDWR);
 }
 
 void StoreServer::flush(Connection& connection) {
@@ -256,10 +274,21 @@ void StoreServer::flush(Connection& connection) {
     }
     connection.out.erase(0, static_cast<std::size_t>(sent));
   }
+  if (connection.out.empty()) release(connection.out);
   if (connection.writing == connection.out.empty()) {
     connection.writing = !connection.writing;
     watch(connection.fd.get(), connection.writing ? EPOLLIN | EPOLLOUT : EPOLLIN, EPOLL_CTL_MOD);
   }
+}
+
+bool StoreServer::count(Connection& connection) {
+  std::size_t now = 0;
+  for (const std::string* buffer : {&connection.in, &connection.out}) {
+    if (buffer->capacity() > kFreeBuffer) now += buffer->capacity();
+  }
+  buffered_ = buffered_ - connection.counted + now;
+  connection.counted = now;
+  return buffered_ <= kMaxStoreBuffers;
 }
 
 void StoreServer::reply_to_waiters(const std::string& key) {
@@ -311,6 +340,15 @@ void StoreServer::expire() {
   }
 }
 
+void StoreServer::limit_time(Connection& connection) {
+  if (!connection.welcome || connection.waiting || connection.closing) return;
+  const bool idle = connection.in.empty() && connection.out.empty();
+  const bool limited = connection.deadline != Clock::time_point::max();
+  if (idle == limited) {
+    set_deadline(connection, idle ? Clock::time_point::max() : Clock::now() + kMessagePatience);
+  }
+}
+
 int StoreServer::milliseconds_to_next_deadline() const {
   if (deadlines_.empty()) return -1;
   const auto left =
@@ -327,6 +365,7 @@ void StoreServer::close(int fd) {
   stop_waiting(connection);
   set_deadline(connection, Clock::time_point::max());
   if (!connection.welcome) --strangers_;
+  buffered_ -= connection.counted;
   connections_.erase(found);
 }
 

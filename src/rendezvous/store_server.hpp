@@ -25,8 +25,9 @@ namespace gradwire::rendezvous {
 class StoreServer final : public Store {
  public:
   /// Starts serving. `check_user`: the listeners are Unix sockets, and other users' processes are turned
-  /// away. Throws Error(system).
-  StoreServer(std::vector<base::UniqueFd> listeners, std::string job, bool check_user);
+  /// away. `table_bytes`: what it keeps at most. Throws Error(system).
+  StoreServer(std::vector<base::UniqueFd> listeners, std::string job, bool check_user,
+              std::size_t table_bytes = kMaxStoreTable);
   ~StoreServer() override;
   StoreServer(const StoreServer&) = delete;
   StoreServer& operator=(const StoreServer&) = delete;
@@ -44,6 +45,7 @@ class StoreServer final : public Store {
     bool writing = false;  ///< epoll watches for room to send
     bool waiting = false;  ///< a get of `key` has no reply yet
     std::string key;
+    std::size_t counted = 0;  ///< of its memory, in buffered_
     /// Of the hello, of the wait, or of the farewell.
     Clock::time_point deadline = Clock::time_point::max();
   };
@@ -61,10 +63,14 @@ class StoreServer final : public Store {
   void answer(Connection& connection, const Request& request);
   void send(Connection& connection, const std::string& bytes);
   void flush(Connection& connection);
+  /// Counts the connection's buffers; false when all of them together are too large.
+  bool count(Connection& connection);
   void reply_to_waiters(const std::string& key);
   void reply_to_all_waiters();
   void stop_waiting(Connection& connection);
   void set_deadline(Connection& connection, Clock::time_point deadline);
+  /// A message that has begun may not take for ever.
+  void limit_time(Connection& connection);
   void expire();
   [[nodiscard]] int milliseconds_to_next_deadline() const;
   void close(int fd);
@@ -80,6 +86,7 @@ class StoreServer final : public Store {
   // The thread's own.
   std::unordered_map<int, Connection> connections_;
   std::size_t strangers_ = 0;  ///< connections that are not welcome yet
+  std::size_t buffered_ = 0;   ///< bytes in all connections' buffers
   std::multimap<std::string, int> waiters_;
   std::set<std::pair<Clock::time_point, int>> deadlines_;
   std::map<std::uint32_t, std::uint64_t> sessions_;  ///< by rank

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -13,6 +14,8 @@
 #include "gradwire/error.hpp"
 #include "gradwire/store.hpp"
 #include "rendezvous/store_protocol.hpp"
+#include "rendezvous/store_search.hpp"
+#include "rendezvous/store_server.hpp"
 #include "rendezvous/store_socket.hpp"
 #include "rendezvous/store_url.hpp"
 
@@ -147,6 +150,79 @@ TEST_F(Stranger, ARequestBeforeTheReplyEndsTheConnection) {
   send_all(fd.get(), get + get, Clock::now() + 1s);
   EXPECT_TRUE(closed(fd, 3000ms));
   expect_the_store_works();
+}
+
+TEST_F(Stranger, GetsThatDoNotWaitForTheirRepliesEndTheConnection) {
+  const std::string key(kMaxKey, 'k');
+  server_->set(key, std::string(kMaxValue, 'v'));
+  const std::string get = write_request({StoreVerb::get, 0ms, key, ""});
+  {
+    const auto at_once = welcome(*this, 7);
+    send_all(at_once.get(), get + get, Clock::now() + 1s);
+    EXPECT_TRUE(closed(at_once, 3000ms));
+  }
+  rusage before{};
+  getrusage(RUSAGE_SELF, &before);
+  const auto one_by_one = welcome(*this, 8);
+  bool refused = false;
+  for (int i = 0; i < 500 && !refused; ++i) {
+    refused = !send_all(one_by_one.get(), get, Clock::now() + 1s);
+    std::this_thread::sleep_for(1ms);
+  }
+  EXPECT_TRUE(refused) << "the server kept 500 replies of a megabyte that nobody read";
+  rusage after{};
+  getrusage(RUSAGE_SELF, &after);
+  EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 64 * 1024) << "kB";
+  expect_the_store_works();
+}
+
+TEST_F(Stranger, RanksThatCannotBeGetNoPlaceInMemory) {
+  const auto fd = connect();
+  send_all(fd.get(), write_store_hello({kStoreVersion, kMaxStoreRanks, 99, "secret"}), Clock::now() + 1s);
+  EXPECT_TRUE(closed(fd, 3000ms));
+  try {
+    open_store(url_, static_cast<int>(kMaxStoreRanks), 1s);
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+  }
+  expect_the_store_works();
+}
+
+TEST_F(Stranger, HalfARequestOnEveryConnectionFillsNoMemory) {
+  std::string half = write_request({StoreVerb::set, 0ms, "key", std::string(kMaxValue, 'v')});
+  half.resize(half.size() - 1);
+  std::vector<base::UniqueFd> crowd;
+  int taken = 0;
+  for (std::uint32_t i = 0; i < 2 * kMaxStoreBuffers / kMaxValue; ++i) {
+    crowd.push_back(welcome(*this, 100 + i));
+    if (send_all(crowd.back().get(), half, Clock::now() + 5s)) ++taken;
+  }
+  int still_open = 0;
+  for (const auto& fd : crowd) still_open += closed(fd, 1ms) ? 0 : 1;
+  EXPECT_GT(still_open, 10);
+  EXPECT_LE(still_open, static_cast<int>(kMaxStoreBuffers / kMaxValue));
+  expect_the_store_works();
+}
+
+TEST(StoreServer, RefusesValuesBeyondItsRoom) {
+  const auto url = parse_store_url(fmt::format("unix://gradwire-full-{}?job=j", getpid()));
+  const auto server = std::make_shared<StoreServer>(open_listeners(url, 1s), "j", true, 10'000);
+  const auto client = open_store(url.text(), 1, 5s);
+  client->set("first", std::string(5000, 'x'));
+  for (const auto& store : {std::shared_ptr<Store>(server), client}) {
+    try {
+      store->set("second", std::string(6000, 'x'));
+      ADD_FAILURE() << "accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::unsupported);
+      EXPECT_THAT(error.what(), testing::HasSubstr("full"));
+    }
+    EXPECT_EQ(store->get("second", 0ms), std::nullopt);
+  }
+  client->set("first", "replaced");
+  client->set("second", std::string(6000, 'x'));
+  EXPECT_EQ(server->get("second", 1s)->size(), 6000U);
 }
 
 TEST_F(Stranger, AMultitudeThatSaysNothingLeavesRoomForRanks) {
