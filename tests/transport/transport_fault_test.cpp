@@ -16,6 +16,7 @@
 #include "mesh.hpp"
 #include "transport/address_record.hpp"
 #include "transport/host_identity.hpp"
+#include "transport/inproc/room.hpp"
 #include "transport/tcp/tcp_link.hpp"
 #include "transport/tcp/tcp_socket.hpp"
 #include "wire/hello.hpp"
@@ -168,6 +169,42 @@ TEST(Inproc, ProcessesAreRefused) {
   int status = -1;
   ::waitpid(child, &status, 0);
   EXPECT_EQ(status, 0);
+}
+
+TEST(Inproc, WhatTheStoreSaysIsNotDereferenced) {
+  for (const std::string answer : {"", "0", "room", "12345678", "00007fffffffe000", "-1", "refused "}) {
+    DirectoryStore store;
+    std::optional<Error> error;
+    std::thread joiner([&] {
+      try {
+        connect(options_for({"inproc", "inproc"}, 1, 2), store);
+      } catch (const Error& cause) {
+        error = cause;
+      }
+    });
+    const std::string prefix = "gradwire/conformance/7/inproc/";
+    const std::string request = store.get(prefix + "join/1", kSoon).value();
+    store.set(prefix + "room/1/" + request.substr(0, 16), answer);
+    joiner.join();
+    ASSERT_TRUE(error) << answer;
+    EXPECT_EQ(error->code(), ErrorCode::corrupt_frame) << error->what();
+  }
+}
+
+TEST(Inproc, ARankThatAskedAndLeftIsMissed) {
+  DirectoryStore store;
+  store.set("gradwire/conformance/7/inproc/join/1", "0123456789abcdef 2 " + process_identity());
+  auto options = options_for({"inproc", "inproc"}, 0, 2);
+  options.timeout = milliseconds(200);
+  try {
+    connect(options, store);
+    ADD_FAILURE() << "connected with nobody";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::timeout) << error.what();
+    EXPECT_EQ(error.peer(), 1);
+  }
+  const std::string name = store.get("gradwire/conformance/7/inproc/room/1/0123456789abcdef", kSoon).value();
+  EXPECT_EQ(Room::find(name), nullptr) << "the room outlives those who could use it";
 }
 
 /// Rank 0's link with rank 1, and the test in the place of rank 1.

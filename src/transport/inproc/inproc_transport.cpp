@@ -6,8 +6,8 @@
 #include <memory>
 
 #include "transport/host_identity.hpp"
+#include "transport/inproc/room.hpp"
 #include "transport/mesh_endpoint.hpp"
-#include "transport/pair_memory.hpp"
 #include "transport/rendezvous_keys.hpp"
 
 namespace gradwire::transport {
@@ -16,28 +16,6 @@ namespace {
 constexpr const char* kJoinPrefix = "inproc/join/";
 constexpr const char* kRefused = "refused";
 
-/// What the threads share. It lives until the last of them lets go.
-struct Room {
-  std::vector<std::shared_ptr<const PairMemory>> pairs;  // by pair_index()
-  std::vector<std::shared_ptr<const Doorbell>> bells;    // by rank
-};
-
-std::size_t pair_index(int a, int b) noexcept {
-  const auto low = static_cast<std::size_t>(std::min(a, b));
-  const auto high = static_cast<std::size_t>(std::max(a, b));
-  return high * (high - 1) / 2 + low;
-}
-
-std::shared_ptr<const Room> make_room(int ranks) {
-  auto room = std::make_shared<Room>();
-  const auto count = static_cast<std::size_t>(ranks);
-  for (std::size_t i = 0; i < count * (count - 1) / 2; ++i) {
-    room->pairs.push_back(std::make_shared<const PairMemory>(PairMemory::anonymous()));
-  }
-  for (std::size_t i = 0; i < count; ++i) room->bells.push_back(std::make_shared<const Doorbell>());
-  return room;
-}
-
 Error not_one_process(const EndpointOptions& options) {
   return {ErrorCode::invalid_argument,
           fmt::format("rank {} of job '{}' asks for inproc, but the ranks are not threads of one process",
@@ -45,9 +23,8 @@ Error not_one_process(const EndpointOptions& options) {
           "use auto, shm or tcp between processes"};
 }
 
-// The room's address goes through the store, but only to a rank that asked for it under a random token of its
-// own, and with a share in the ownership: each address in the store is read once, by whom it was made for,
-// and by then stays valid.
+// The room's name goes through the store, but only to a rank that asked for it under a random token of its
+// own, so that none takes the name of an earlier communicator's room.
 
 std::string join_request(const EndpointOptions& options, std::uint64_t token) {
   return fmt::format("{:016x} {} {}", token, options.world_size, process_identity());
@@ -64,8 +41,7 @@ std::uint64_t token_of(const std::string& request) noexcept {
   return token;
 }
 
-std::shared_ptr<const Room> host_room(const EndpointOptions& options, Store& store,
-                                      Clock::time_point deadline) {
+std::shared_ptr<Room> host_room(const EndpointOptions& options, Store& store, Clock::time_point deadline) {
   std::vector<std::uint64_t> tokens;
   bool all_here = true;
   for (int rank = 1; rank < options.world_size; ++rank) {
@@ -76,23 +52,16 @@ std::shared_ptr<const Room> host_room(const EndpointOptions& options, Store& sto
     all_here = all_here && *request == join_request(options, tokens.back());
   }
   // Nobody is let in before everybody is there, so that either all ranks fail or none.
-  auto room = make_room(options.world_size);
+  auto room = Room::open(options.world_size);
   for (int rank = 1; rank < options.world_size; ++rank) {
     const std::string key = store_key(options, room_name(rank, tokens[static_cast<std::size_t>(rank - 1)]));
-    if (!all_here) {
-      store.set(key, kRefused);
-      continue;
-    }
-    auto share = std::make_unique<std::shared_ptr<const Room>>(room);
-    store.set(key, fmt::format("{}", reinterpret_cast<std::uintptr_t>(share.get())));
-    static_cast<void>(share.release());
+    store.set(key, all_here ? room->name() : kRefused);
   }
   if (!all_here) throw not_one_process(options);
   return room;
 }
 
-std::shared_ptr<const Room> join_room(const EndpointOptions& options, Store& store,
-                                      Clock::time_point deadline) {
+std::shared_ptr<Room> join_room(const EndpointOptions& options, Store& store, Clock::time_point deadline) {
   const std::uint64_t token = random_token();
   store.set(store_key(options, kJoinPrefix + std::to_string(options.rank)), join_request(options, token));
   const auto answer = store.get(store_key(options, room_name(options.rank, token)), time_left(deadline));
@@ -103,12 +72,14 @@ std::shared_ptr<const Room> join_room(const EndpointOptions& options, Store& sto
     throw missing_ranks(options, missing);
   }
   if (*answer == kRefused) throw not_one_process(options);
-  std::uintptr_t address = 0;
-  std::from_chars(answer->data(), answer->data() + answer->size(), address);
-  const std::unique_ptr<std::shared_ptr<const Room>> share(
-      // NOLINTNEXTLINE(performance-no-int-to-ptr): it came through the store, as text
-      reinterpret_cast<std::shared_ptr<const Room>*>(address));
-  return *share;
+  auto room = Room::find(*answer);
+  if (!room || room->size() != options.world_size) {
+    throw Error(ErrorCode::corrupt_frame,
+                fmt::format("the store names no room of this process for rank {} to meet the others in",
+                            options.rank),
+                "see whether rank 0 gave up, and give this job a store of its own", 0);
+  }
+  return room;
 }
 
 }  // namespace
@@ -117,20 +88,23 @@ std::unique_ptr<Endpoint> connect_inproc(const EndpointOptions& options, Store& 
   const auto deadline = Clock::now() + options.timeout;
   const auto room =
       options.rank == 0 ? host_room(options, store, deadline) : join_room(options, store, deadline);
+  if (const auto missing = room->enter(options.rank, deadline); !missing.empty()) {
+    throw missing_ranks(options, missing);
+  }
   std::vector<std::unique_ptr<PeerLink>> links(static_cast<std::size_t>(options.world_size));
   for (int peer = 0; peer < options.world_size; ++peer) {
     if (peer == options.rank) continue;
     RingParts parts;
     parts.rank = options.rank;
     parts.peer = peer;
-    parts.memory = room->pairs[pair_index(options.rank, peer)];
-    parts.peer_bell = room->bells[static_cast<std::size_t>(peer)];
+    parts.memory = room->pair(options.rank, peer);
+    parts.peer_bell = room->bell(peer);
     parts.check_payload = options.check_payload;
     parts.kind = "inproc";
     links[static_cast<std::size_t>(peer)] = std::make_unique<RingLink>(std::move(parts));
   }
   return std::make_unique<MeshEndpoint>(options.rank, std::move(links),
-                                        room->bells[static_cast<std::size_t>(options.rank)],
+                                        room->bell(options.rank),
                                         patience_for(options.world_size));
 }
 
