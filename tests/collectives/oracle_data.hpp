@@ -27,6 +27,17 @@ inline std::vector<RankData> random_data(int ranks, const std::vector<std::size_
   return data;
 }
 
+/// Gives every residual that is kept a value, as after some operations.
+inline void randomize_residuals(std::vector<RankData>& data, std::uint32_t seed) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal;
+  for (RankData& rank : data) {
+    for (auto& residual : rank.residuals) {
+      for (float& value : residual) value = 0.1F * normal(generator);
+    }
+  }
+}
+
 inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() &&
          (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
