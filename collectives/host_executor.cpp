@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "compress/convert.hpp"
+#include "compress/finish.hpp"
 #include "gradwire/error.hpp"
 
 namespace gradwire::collectives {
@@ -135,7 +136,7 @@ void HostExecutor::advance(std::uint32_t index) {
           decode(cell, {frame_of(cell), state.frame_bytes}, now.action == Action::add_own, 1.0F);
         }
         break;
-      case Action::finish: finish(cell); break;
+      case Action::finish: finish(cell, state); break;
     }
     ++state.next;
     if (state.next == end) complete(cell);
@@ -196,45 +197,26 @@ float HostExecutor::encode_scale(Stage stage) const noexcept {
   return scaled ? 1.0F / static_cast<float>(program_.ranks) : 1.0F;
 }
 
+compress::Encode HostExecutor::encode_of(const Piece& piece, float scale) const noexcept {
+  const Buffer& buffer = buffers_[piece.tensor];
+  return {.value = buffer.work + piece.begin,
+          .residual = buffer.residual != nullptr ? buffer.residual + piece.begin : nullptr,
+          .residual_out = buffer.next_residual != nullptr ? buffer.next_residual + piece.begin : nullptr,
+          .count = piece.count,
+          .scale = scale};
+}
+
 void HostExecutor::encode(const Cell& cell, CellState& state, Stage stage) {
-  if (cell.alias) {
-    encode_in_place(cell, stage);
-    state.frame_bytes = static_cast<std::uint32_t>(layout_.segments[cell.segment].payload_bound);
-    return;
-  }
   std::byte* frame = frame_of(cell);
   std::size_t bytes = 0;
   bool finite = true;
   for (const Piece& piece : pieces_of(cell)) {
-    const Buffer& buffer = buffers_[piece.tensor];
-    const compress::Encode in{
-        .value = buffer.work + piece.begin,
-        .residual = buffer.residual != nullptr ? buffer.residual + piece.begin : nullptr,
-        .residual_out = buffer.next_residual != nullptr ? buffer.next_residual + piece.begin : nullptr,
-        .count = piece.count,
-        .scale = encode_scale(stage)};
-    const compress::Encoded encoded = codec_->encode(in, frame + bytes);
+    const compress::Encoded encoded = codec_->encode(encode_of(piece, encode_scale(stage)), frame + bytes);
     bytes += encoded.bytes;
     finite = finite && encoded.finite;
   }
   state.frame_bytes = static_cast<std::uint32_t>(bytes);
   note(state, !finite);
-}
-
-/// The frame of an aliasing cell is the tensor itself: what is left to do is the residual and the scale.
-void HostExecutor::encode_in_place(const Cell& cell, Stage stage) {
-  const float scale = encode_scale(stage);
-  for (const Piece& piece : pieces_of(cell)) {
-    const Buffer& buffer = buffers_[piece.tensor];
-    float* value = buffer.work + piece.begin;
-    if (buffer.residual != nullptr) {
-      for (std::size_t i = 0; i < piece.count; ++i) value[i] += buffer.residual[piece.begin + i];
-    }
-    if (buffer.next_residual != nullptr) std::fill_n(buffer.next_residual + piece.begin, piece.count, 0.0F);
-    if (scale != 1.0F) {
-      for (std::size_t i = 0; i < piece.count; ++i) value[i] *= scale;
-    }
-  }
 }
 
 void HostExecutor::add_then_encode(const Cell& cell, CellState& state, const transport::Frame& frame) {
@@ -246,13 +228,7 @@ void HostExecutor::add_then_encode(const Cell& cell, CellState& state, const tra
   bool finite = true;
   const auto pieces = pieces_of(cell);
   for (const Piece& piece : pieces) {
-    const Buffer& buffer = buffers_[piece.tensor];
-    const compress::Encode in{
-        .value = buffer.work + piece.begin,
-        .residual = buffer.residual != nullptr ? buffer.residual + piece.begin : nullptr,
-        .residual_out = buffer.next_residual != nullptr ? buffer.next_residual + piece.begin : nullptr,
-        .count = piece.count,
-        .scale = encode_scale(stage)};
+    const compress::Encode in = encode_of(piece, encode_scale(stage));
     const std::size_t length = pieces.size() == 1 ? payload.size() : codec_->max_payload(piece.count);
     const compress::Encoded encoded = codec_->add_then_encode(payload.first(length), factor, in, out + bytes);
     payload = payload.subspan(length);
@@ -277,17 +253,14 @@ void HostExecutor::decode(const Cell& cell, std::span<const std::byte> payload, 
   }
 }
 
-void HostExecutor::finish(const Cell& cell) {
-  const float scale = average_ ? 1.0F / static_cast<float>(program_.ranks) : 1.0F;
+void HostExecutor::finish(const Cell& cell, CellState& state) {
+  bool finite = true;
   for (const Piece& piece : pieces_of(cell)) {
-    const Buffer& buffer = buffers_[piece.tensor];
-    float* value = buffer.work + piece.begin;
-    for (std::size_t i = 0; i < piece.count; ++i) {
-      const float residual = buffer.residual != nullptr ? buffer.residual[piece.begin + i] : 0.0F;
-      value[i] = (value[i] + residual) * scale;
-    }
-    if (buffer.next_residual != nullptr) std::fill_n(buffer.next_residual + piece.begin, piece.count, 0.0F);
+    float* value = buffers_[piece.tensor].work + piece.begin;
+    finite =
+        compress::finish_sum(encode_of(piece, encode_scale(Stage::result)), value, codec_->lossy()) && finite;
   }
+  note(state, !finite);
 }
 
 std::byte* HostExecutor::frame_of(const Cell& cell) {

@@ -90,10 +90,10 @@ class HostExecutor {
   void advance(std::uint32_t index);
   void complete(const Cell& cell);
   void load(const Cell& cell, CellState& state);
+  [[nodiscard]] compress::Encode encode_of(const Piece& piece, float scale) const noexcept;
   void encode(const Cell& cell, CellState& state, Stage stage);
-  void encode_in_place(const Cell& cell, Stage stage);
   void decode(const Cell& cell, std::span<const std::byte> payload, bool add, float factor);
-  void finish(const Cell& cell);
+  void finish(const Cell& cell, CellState& state);
   void consume(std::uint32_t index, const transport::Frame& frame);
   void add_then_encode(const Cell& cell, CellState& state, const transport::Frame& frame);
   void reap(int peer, Channel& channel);

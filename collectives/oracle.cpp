@@ -1,5 +1,6 @@
 #include "collectives/oracle.hpp"
 
+#include <cmath>
 #include <deque>
 #include <map>
 #include <memory>
@@ -199,8 +200,11 @@ class Oracle {
       auto& residual = data.residuals[piece.tensor];
       for (std::size_t i = piece.begin; i < piece.begin + piece.count; ++i) {
         float& value = data.tensors[piece.tensor][i];
-        value = (value + (residual.empty() ? 0.0F : residual[i])) * scale;
-        if (!residual.empty()) residual[i] = 0.0F;
+        if (!residual.empty()) value += residual[i];
+        const bool usable = !codec_.lossy() || std::isfinite(value);
+        data.finite = data.finite && usable;
+        value *= scale;
+        if (!residual.empty() && usable) residual[i] = 0.0F;
       }
     }
   }

@@ -43,7 +43,8 @@ class Codec {
   [[nodiscard]] virtual std::string spec() const = 0;
   /// Elements that share their scales; pieces of a tensor begin at multiples of it.
   [[nodiscard]] virtual std::size_t block() const noexcept = 0;
-  /// True when the payload is the float32 values themselves, so a frame may alias its buffer.
+  /// True when the payload is the float32 values themselves, so a frame may alias its buffer: `payload` of
+  /// encode() may be in.value's own memory.
   [[nodiscard]] virtual bool identity() const noexcept { return false; }
   /// True when payload size depends on the count alone. Such payloads concatenate block by block.
   [[nodiscard]] virtual bool fixed_size() const noexcept { return true; }
@@ -59,8 +60,8 @@ class Codec {
   virtual Encoded encode(const Encode& in, std::byte* payload) const = 0;
 
   /// True when the bytes could have come from encode() of `count` elements: right size, unused bits zero.
-  /// The decoders below may only be called with payloads that pass; everything else they accept without
-  /// reading outside the span.
+  /// The functions below may only be called with payloads that pass: they go by `count` and do not look at
+  /// the span's size.
   [[nodiscard]] virtual bool valid(std::span<const std::byte> payload, std::size_t count) const noexcept = 0;
 
   /// out[i] = decoded[i]
@@ -70,8 +71,8 @@ class Codec {
   virtual void decode_add(std::span<const std::byte> payload, float* sum, std::size_t count,
                           float factor) const = 0;
 
-  /// The same bits as decode_add(payload, value) followed by encode(in), without storing the sum:
-  /// in.value is left as it is, or holds the sum afterwards; callers must not look.
+  /// The same bits as decode_add(payload, value) followed by encode(in), without storing the sum: in.value is
+  /// left as it is.
   virtual Encoded add_then_encode(std::span<const std::byte> payload, float factor, const Encode& in,
                                   std::byte* out) const = 0;
 };

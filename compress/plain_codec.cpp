@@ -21,8 +21,8 @@ class PlainCodec final : public Codec {
   Encoded encode(const Encode& in, std::byte* payload) const override {
     const std::size_t bytes = max_payload(in.count);
     if (in.residual == nullptr && in.scale == 1.0F) {
-      // The payload may be the values' own memory.
-      if (bytes > 0) std::memmove(payload, in.value, bytes);
+      const bool in_place = payload == reinterpret_cast<const std::byte*>(in.value);
+      if (bytes > 0 && !in_place) std::memcpy(payload, in.value, bytes);
       if (in.residual_out != nullptr) std::fill_n(in.residual_out, in.count, 0.0F);
     } else {
       kernels_->encode(in, {}, payload);

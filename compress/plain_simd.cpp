@@ -21,6 +21,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 std::size_t encode_vectors(const Encode& /*in*/, const Addend& /*addend*/, std::byte* /*payload*/) {
   return 0;
 }
+std::size_t look_vectors(const Encode& /*in*/, std::byte* /*payload*/, bool& /*finite*/) { return 0; }
 std::size_t add_vectors(const std::byte* /*payload*/, float* /*sum*/, std::size_t /*count*/,
                         float /*factor*/) {
   return 0;
@@ -34,7 +35,7 @@ HWY_INLINE hn::Vec<Floats> load(const std::byte* payload, std::size_t i) {
   return load_bytes(Floats(), payload + sizeof(float) * i);
 }
 
-/// Both return how many elements they have done: all but less than a vector.
+/// All return how many elements they have done: all but less than a vector.
 std::size_t encode_vectors(const Encode& in, const Addend& addend, std::byte* payload) {
   const Floats d;
   const std::size_t lanes = hn::Lanes(d);
@@ -49,6 +50,30 @@ std::size_t encode_vectors(const Encode& in, const Addend& addend, std::byte* pa
     store_bytes(d, v, payload + sizeof(float) * i);
     if (in.residual_out != nullptr) hn::StoreU(hn::Zero(d), d, in.residual_out + i);
   }
+  return i;
+}
+
+std::size_t look_vectors(const Encode& in, std::byte* payload, bool& finite) {
+  const Floats d;
+  const hn::RebindToSigned<Floats> words;
+  const std::size_t lanes = hn::Lanes(d);
+  const auto scale = hn::Set(d, in.scale);
+  const auto sign = hn::SignBit(d);
+  const auto infinity = hn::Set(words, 0x7F800000);
+  auto largest = hn::Zero(words);
+  std::size_t i = 0;
+  for (; i + lanes <= in.count; i += lanes) {
+    const auto residual = in.residual == nullptr ? hn::Zero(d) : hn::LoadU(d, in.residual + i);
+    auto v = hn::LoadU(d, in.value + i);
+    if (in.residual != nullptr) v = hn::Add(v, residual);
+    const auto magnitude = hn::BitCast(words, hn::AndNot(sign, v));
+    largest = hn::Max(largest, magnitude);
+    const auto usable = hn::RebindMask(d, hn::Lt(magnitude, infinity));
+    if (in.scale != 1.0F) v = hn::Mul(v, scale);
+    store_bytes(d, v, payload + sizeof(float) * i);
+    if (in.residual_out != nullptr) hn::StoreU(hn::IfThenZeroElse(usable, residual), d, in.residual_out + i);
+  }
+  finite = hn::AllTrue(words, hn::Lt(largest, infinity));
   return i;
 }
 
@@ -73,12 +98,20 @@ namespace gradwire::compress {
 namespace {
 
 HWY_EXPORT(encode_vectors);
+HWY_EXPORT(look_vectors);
 HWY_EXPORT(add_vectors);
 
 void encode(const Encode& in, const Addend& addend, std::byte* payload) {
   const std::size_t done = HWY_DYNAMIC_DISPATCH(encode_vectors)(in, addend, payload);
   const std::size_t offset = sizeof(float) * done;
   plain_scalar_kernels().encode(from(in, done), from(addend, offset), payload + offset);
+}
+
+bool encode_and_look(const Encode& in, std::byte* payload) {
+  bool finite = true;
+  const std::size_t done = HWY_DYNAMIC_DISPATCH(look_vectors)(in, payload, finite);
+  finite &= plain_scalar_kernels().encode_and_look(from(in, done), payload + sizeof(float) * done);
+  return finite;
 }
 
 void decode_add(const std::byte* payload, float* sum, std::size_t count, float factor) {
@@ -89,7 +122,7 @@ void decode_add(const std::byte* payload, float* sum, std::size_t count, float f
 }  // namespace
 
 const PlainKernels& plain_simd_kernels() noexcept {
-  static constexpr PlainKernels kKernels{encode, decode_add};
+  static constexpr PlainKernels kKernels{encode, encode_and_look, decode_add};
   return kKernels;
 }
 

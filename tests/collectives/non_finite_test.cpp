@@ -1,0 +1,120 @@
+#include <cmath>
+#include <limits>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "compress/convert.hpp"
+#include "executor_world.hpp"
+#include "oracle_data.hpp"
+
+// Who learns of a value that is not finite, and what becomes of its residual.
+namespace gradwire::collectives {
+namespace {
+
+using testing::Job;
+using testing::random_data;
+using testing::randomize_residuals;
+using testing::World;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+/// The first element that a rank owns.
+std::size_t first_owned(const World& world, int rank) {
+  for (const Segment& segment : world.layout().segments) {
+    if (world.schedule().owner[segment.chunk] == rank)
+      return world.layout().pieces[segment.piece_begin].begin;
+  }
+  ADD_FAILURE() << "rank " << rank << " owns nothing";
+  return 0;
+}
+
+TEST(NonFinite, IsKnownToEveryRankAfterAnAllreduce) {
+  for (const char* algorithm : {"ring", "two-shot", "tree", "halving-doubling", "one-shot"}) {
+    for (int ranks = 2; ranks <= 6; ++ranks) {
+      World world({.algorithm = algorithm, .codec = "onebit", .ranks = ranks, .counts = {5000}});
+      auto data = random_data(ranks, {5000}, 1, true);
+      data.back().tensors[0][4321] = kNan;
+      ASSERT_TRUE(world.run(data));
+      for (int rank = 0; rank < ranks; ++rank) {
+        EXPECT_TRUE(world.executor(rank).non_finite()) << algorithm << " of " << ranks << ", rank " << rank;
+      }
+    }
+  }
+}
+
+/// What a rank adds to its own part of a reduce-scatter is never encoded.
+TEST(NonFinite, InTheOwnersOwnPartIsSeenByTheOwner) {
+  for (const char* codec : {"fp16", "bf16", "onebit", "onebit:block=64,scale=l2"}) {
+    for (const char* algorithm : {"ring", "two-shot", "halving-doubling"}) {
+      for (int ranks = 1; ranks <= 5; ++ranks) {
+        for (int culprit = 0; culprit < ranks; ++culprit) {
+          for (const float poison : {kNan, kInfinity, -kInfinity}) {
+            const Job job{.algorithm = algorithm,
+                          .codec = codec,
+                          .ranks = ranks,
+                          .counts = {3000},
+                          .average = ranks % 2 == 0,
+                          .collective = Collective::reduce_scatter};
+            SCOPED_TRACE(job.describe());
+            World world(job);
+            auto data = random_data(ranks, job.counts, 1, true);
+            randomize_residuals(data, 2);
+            const auto own = static_cast<std::size_t>(culprit);
+            const std::size_t at = first_owned(world, culprit) + 17;
+            data[own].tensors[0][at] = poison;
+            const float before = data[own].residuals[0][at];
+            auto expected = data;
+            world.oracle(expected);
+            ASSERT_TRUE(world.run(data));
+            for (int rank = 0; rank < ranks; ++rank) {
+              EXPECT_EQ(world.executor(rank).non_finite(), rank == culprit) << rank;
+              EXPECT_EQ(expected[static_cast<std::size_t>(rank)].finite, rank != culprit) << rank;
+            }
+            EXPECT_FALSE(std::isfinite(data[own].tensors[0][at]));
+            EXPECT_TRUE(std::isfinite(data[own].tensors[0][at + 1]));
+            EXPECT_EQ(data[own].residuals[0][at], before) << "rolled back";
+            EXPECT_EQ(data[own].residuals[0][at + 1], 0.0F) << "flushed";
+            EXPECT_EQ(data[own].residuals, expected[own].residuals);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(NonFinite, IsSeenByARankThatIsAlone) {
+  for (const float poison : {kNan, kInfinity, -kInfinity}) {
+    const Job job{.codec = "onebit", .counts = {1000}};
+    World world(job);
+    auto data = random_data(1, job.counts, 1, true);
+    randomize_residuals(data, 2);
+    auto& tensor = data[0].tensors[0];
+    const auto& residual = data[0].residuals[0];
+    tensor[700] = poison;
+    std::vector<float> shadow(1000, -7.0F);
+    ASSERT_TRUE(world.run({{{Tensor(tensor), tensor.data(), residual.data(), shadow.data()}}}));
+    EXPECT_TRUE(world.executor(0).non_finite());
+    for (std::size_t i = 0; i < shadow.size(); ++i) EXPECT_EQ(shadow[i], i == 700 ? residual[i] : 0.0F) << i;
+  }
+}
+
+TEST(NonFinite, GoesUnseenWithoutACodec) {
+  for (int ranks = 1; ranks <= 3; ++ranks) {
+    for (const Collective collective : {Collective::allreduce, Collective::reduce_scatter}) {
+      World world({.algorithm = "ring", .ranks = ranks, .counts = {900}, .collective = collective});
+      auto data = random_data(ranks, {900}, 1, true);
+      randomize_residuals(data, 2);
+      const std::size_t at = first_owned(world, 0);
+      data[0].tensors[0][at] = kNan;
+      ASSERT_TRUE(world.run(data));
+      EXPECT_FALSE(world.executor(0).non_finite());
+      EXPECT_TRUE(std::isnan(data[0].tensors[0][at]));
+      EXPECT_EQ(data[0].residuals[0][at], 0.0F) << "sent, NaN or not";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gradwire::collectives
