@@ -20,14 +20,14 @@ namespace {
 }
 
 struct Pipe {
-  Descriptor read;
-  Descriptor write;
+  base::UniqueFd read;
+  base::UniqueFd write;
 };
 
 Pipe open_pipe() {
   int ends[2] = {-1, -1};
   if (::pipe2(ends, O_CLOEXEC) != 0) fail(errno, "cannot make a pipe");
-  return {Descriptor(ends[0]), Descriptor(ends[1])};
+  return {base::UniqueFd(ends[0]), base::UniqueFd(ends[1])};
 }
 
 std::vector<std::string> merged_environment(
@@ -77,11 +77,6 @@ int become(const ChildOptions& options, const Child& pipes_write, pid_t parent, 
 }
 
 }  // namespace
-
-void Descriptor::reset() noexcept {
-  if (fd_ >= 0) ::close(fd_);
-  fd_ = -1;
-}
 
 void Child::signal(int number) const noexcept {
   if (pid > 0) ::kill(-pid, number);

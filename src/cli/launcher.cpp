@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sched.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,6 +23,7 @@
 #include <system_error>
 
 #include "cli/child_process.hpp"
+#include "cli/launch_signals.hpp"
 #include "cli/line_prefixer.hpp"
 
 namespace gradwire::cli {
@@ -35,36 +35,6 @@ using Variables = std::vector<std::pair<std::string, std::string>>;
 constexpr int kNotFound = 127;
 constexpr int kCannotRun = 126;
 constexpr int kKilledBy = 128;
-constexpr std::array kForwarded{SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
-
-/// Takes the signals that concern a launcher out of a descriptor instead, until it is destroyed.
-class Signals {
- public:
-  Signals() {
-    sigset_t wanted;
-    sigemptyset(&wanted);
-    for (const int number : kForwarded) sigaddset(&wanted, number);
-    sigaddset(&wanted, SIGTSTP);
-    sigaddset(&wanted, SIGCHLD);
-    ::sigprocmask(SIG_BLOCK, &wanted, &before_);
-    fd_ = Descriptor(::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (!fd_) throw std::system_error(errno, std::generic_category(), "cannot wait for signals");
-  }
-  ~Signals() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
-  Signals(const Signals&) = delete;
-  Signals& operator=(const Signals&) = delete;
-
-  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
-  [[nodiscard]] std::optional<int> next() const {
-    signalfd_siginfo info{};
-    if (::read(fd_.get(), &info, sizeof info) != static_cast<ssize_t>(sizeof info)) return std::nullopt;
-    return static_cast<int>(info.ssi_signo);
-  }
-
- private:
-  sigset_t before_{};
-  Descriptor fd_;
-};
 
 struct Rank {
   Child child;
@@ -138,7 +108,7 @@ class Job {
   [[nodiscard]] std::chrono::milliseconds time_to_next_step() const;
 
   const LaunchOptions& options_;
-  Signals signals_;
+  LaunchSignals signals_;
   std::vector<Rank> ranks_;
   int status_ = 0;  ///< of the first rank that failed
   bool ending_ = false;
@@ -201,7 +171,7 @@ void Job::handle_signal(int number) {
     signal_all(SIGCONT);
     return;
   }
-  const bool deadly = number != SIGUSR1 && number != SIGUSR2;
+  const bool deadly = is_deadly(number);
   const bool impatient = deadly && terminated_;
   signal_all(impatient ? SIGKILL : number);
   if (deadly && !terminated_) {
@@ -216,8 +186,12 @@ void Job::look_for_ended_ranks() {
     if (ranks_[i].status) continue;
     siginfo_t info{};
     const auto id = static_cast<id_t>(ranks_[i].child.pid);
-    if (::waitid(P_PID, id, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) continue;
-    note_end(i, info.si_status, info.si_code != CLD_EXITED);
+    if (::waitid(P_PID, id, &info, WEXITED | WNOHANG | WNOWAIT) != 0) {
+      // Somebody else has buried it.
+      if (errno == ECHILD) note_end(i, kCannotRun, false);
+    } else if (info.si_pid != 0) {
+      note_end(i, info.si_status, info.si_code != CLD_EXITED);
+    }
   }
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <sstream>
 #include <string>
@@ -38,7 +40,9 @@ LaunchOptions shell(int ranks, const std::string& script) {
 /// A launcher in a process of its own, whose output can be read.
 class Launcher {
  public:
-  explicit Launcher(const LaunchOptions& options) {
+  /// `before` is called in that process first.
+  explicit Launcher(
+      const LaunchOptions& options, const std::function<void()>& before = [] {}) {
     std::array<int, 2> out{};
     std::array<int, 2> err{};
     EXPECT_EQ(pipe2(out.data(), O_CLOEXEC), 0);
@@ -47,6 +51,7 @@ class Launcher {
     if (pid_ == 0) {
       dup2(out[1], STDOUT_FILENO);
       dup2(err[1], STDERR_FILENO);
+      before();
       _exit(launch_local_ranks(options));
     }
     close(out[1]);
@@ -62,10 +67,14 @@ class Launcher {
 
   [[nodiscard]] pid_t pid() const { return pid_; }
 
-  /// As a shell gives it.
+  /// As a shell gives it; 128 + SIGKILL when it does not end.
   int status() {
     int status = 0;
-    waitpid(pid_, &status, 0);
+    const auto deadline = std::chrono::steady_clock::now() + 20s;
+    while (waitpid(pid_, &status, WNOHANG) == 0) {
+      if (std::chrono::steady_clock::now() > deadline) kill(pid_, SIGKILL);
+      std::this_thread::sleep_for(1ms);
+    }
     pid_ = -1;
     for (auto& reader : readers_) reader.join();
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -171,9 +180,15 @@ TEST(Launcher, SharesTheCoresUnlessTold) {
   unsetenv("OPENBLAS_NUM_THREADS");
   unsetenv("OMP_WAIT_POLICY");
   const std::string script = "echo $OMP_NUM_THREADS $OPENBLAS_NUM_THREADS $OMP_WAIT_POLICY";
-  Launcher many(shell(64, script));
-  EXPECT_EQ(many.status(), 0);
-  EXPECT_THAT(many.lines(), testing::Contains("[ 0] 1 1 passive"));
+  cpu_set_t cores;
+  ASSERT_EQ(sched_getaffinity(0, sizeof cores, &cores), 0);
+  for (const int ranks : {2, 64}) {
+    const int share = std::max(1, CPU_COUNT(&cores) / ranks);
+    Launcher many(shell(ranks, script));
+    EXPECT_EQ(many.status(), 0);
+    const std::string rank = ranks > 10 ? "[ 0]" : "[0]";
+    EXPECT_THAT(many.lines(), testing::Contains(fmt::format("{} {} {} passive", rank, share, share)));
+  }
   setenv("OMP_NUM_THREADS", "7", 1);
   Launcher told(shell(1, script));
   unsetenv("OMP_NUM_THREADS");
@@ -260,6 +275,25 @@ TEST(Launcher, ForwardsSignals) {
     EXPECT_EQ(launcher.status(), 9);
     EXPECT_THAT(launcher.lines(), UnorderedElementsAre("[0] caught", "[1] caught")) << strsignal(number);
   }
+}
+
+TEST(Launcher, IgnoresTheSignalsThatItWasToldToIgnore) {
+  // As under nohup, and in a shell script's background.
+  const Traces traces;
+  LaunchOptions options = shell(2, "echo $$ > " + traces.folder() + "/$GRADWIRE_RANK; sleep 1; echo done");
+  options.grace = 100ms;
+  Launcher launcher(options, [] {
+    for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGTSTP}) std::signal(number, SIG_IGN);
+  });
+  ASSERT_TRUE(traces.wait_for(2));
+  for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGTSTP}) kill(launcher.pid(), number);
+  EXPECT_EQ(launcher.status(), 0);
+  EXPECT_THAT(launcher.lines(), UnorderedElementsAre("[0] done", "[1] done"));
+}
+
+TEST(Launcher, SeesTheEndOfRanksWhereChildrenWereIgnored) {
+  Launcher launcher(shell(2, "exit $((GRADWIRE_RANK * 7))"), [] { std::signal(SIGCHLD, SIG_IGN); });
+  EXPECT_EQ(launcher.status(), 7);
 }
 
 TEST(Launcher, AnInterruptedJobReturnsTheSignal) {
