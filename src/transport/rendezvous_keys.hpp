@@ -10,6 +10,11 @@ namespace gradwire::transport {
 /// "gradwire/<job>/<communicator>/<name>".
 [[nodiscard]] std::string store_key(const EndpointOptions& options, const std::string& name);
 
+/// What a rank that gives up leaves for the others, and what they throw then. Whatever the value, reading it
+/// gives an error.
+[[nodiscard]] std::string write_failure(const EndpointOptions& options, const Error& error);
+[[nodiscard]] Error read_failure(const std::string& value);
+
 /// What is left until `deadline`, not negative.
 [[nodiscard]] std::chrono::milliseconds time_left(Clock::time_point deadline);
 

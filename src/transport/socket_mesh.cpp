@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <utility>
 
 #include "transport/address_record.hpp"
@@ -145,12 +144,7 @@ void Mesher::gather() {
 
 void Mesher::throw_if_others_failed() {
   const auto failed = store_.get(store_key(options_, kFailedKey), milliseconds{0});
-  if (!failed) return;
-  int code = 0;
-  const auto [rest, problem] = std::from_chars(failed->data(), failed->data() + failed->size(), code);
-  throw Error(to_error_code(static_cast<std::uint32_t>(code)).value_or(ErrorCode::peer_lost),
-              failed->substr(static_cast<std::size_t>(rest - failed->data()) + 1),
-              "mend that and restart the job");
+  if (failed) throw read_failure(*failed);
 }
 
 wire::Hello Mesher::own_hello(int peer, bool shm, int connection, std::uint64_t token) const {
@@ -404,11 +398,9 @@ std::unique_ptr<Endpoint> connect_sockets(const EndpointOptions& options, Store&
     // The others need not wait for a rank that will not come; without the store they will have to.
     try {
       const std::string key = store_key(options, kFailedKey);
-      if (!store.get(key, milliseconds{0})) {
-        store.set(key, fmt::format("{} rank {} could not connect ({})", static_cast<int>(error.code()),
-                                   options.rank, error.what()));
-      }
-    } catch (const Error&) {
+      if (!store.get(key, milliseconds{0})) store.set(key, write_failure(options, error));
+    } catch (...) {
+      // A store that a program hands in may throw anything; the error that counts is the first.
     }
     throw;
   }

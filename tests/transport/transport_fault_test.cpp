@@ -310,6 +310,31 @@ TEST(CorruptStream, PayloadsWithoutAChecksumAreRefused) {
   EXPECT_EQ(error->code(), ErrorCode::corrupt_frame);
 }
 
+TEST(GivenUp, WhateverAnotherRankLeftIsAnError) {
+  struct Case {
+    std::string value;
+    ErrorCode code;
+    std::string text;
+  };
+  const std::string mended = "another rank gave up";
+  for (const auto& [value, code, text] :
+       {Case{"30 rank 2 could not connect (why)", ErrorCode::timeout, "rank 2 could not connect (why)"},
+        Case{"", ErrorCode::peer_lost, mended}, Case{"40", ErrorCode::peer_lost, mended},
+        Case{"40 ", ErrorCode::peer_lost, mended}, Case{"30x", ErrorCode::peer_lost, mended},
+        Case{"-30 a", ErrorCode::peer_lost, mended}, Case{"31 no such code", ErrorCode::peer_lost, "no such"},
+        Case{"99999999999999 a", ErrorCode::peer_lost, mended}, Case{"none", ErrorCode::peer_lost, mended}}) {
+    DirectoryStore store;
+    store.set("gradwire/conformance/7/failed", value);
+    try {
+      connect(options_for({"tcp", "tcp"}, 0, 2), store);
+      ADD_FAILURE() << "connected";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), code) << value;
+      EXPECT_THAT(error.what(), testing::HasSubstr(text)) << value;
+    }
+  }
+}
+
 /// Hellos: one side is a real connect(), the other this test with plain sockets.
 class Stranger : public testing::Test {
  protected:
