@@ -1,5 +1,6 @@
 #include "trainer/agreement.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace gradwire::trainer {
@@ -13,16 +14,25 @@ std::uint64_t fingerprint(std::span<const std::byte> bytes, std::uint64_t seed) 
   return hash;
 }
 
+std::vector<std::uint64_t> values_of_all_ranks(Communicator& comm, std::uint64_t value) {
+  // 16 bits at a time, which a float32 holds exactly; a sum in which all others have zeros brings them
+  // around.
+  constexpr std::size_t kParts = 4;
+  std::vector<float> parts(kParts * static_cast<std::size_t>(comm.world_size()));
+  const std::size_t own = kParts * static_cast<std::size_t>(comm.rank());
+  for (std::size_t i = 0; i < kParts; ++i) {
+    parts[own + i] = static_cast<float>((value >> (16U * i)) & 0xffffU);
+  }
+  comm.allreduce(std::span<float>(parts));
+  std::vector<std::uint64_t> values(parts.size() / kParts);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    values[i / kParts] |= static_cast<std::uint64_t>(parts[i]) << (16U * (i % kParts));
+  }
+  return values;
+}
+
 bool same_on_all_ranks(Communicator& comm, std::uint64_t value) {
-  // 16 bits at a time: a float32 holds them exactly, and no bit pattern of one is a NaN that somebody could
-  // normalize.
-  std::array<float, 4> mine{};
-  for (std::size_t i = 0; i < mine.size(); ++i) mine[i] = static_cast<float>((value >> (16U * i)) & 0xffffU);
-  std::array<float, 4> first = mine;
-  comm.broadcast(std::span<float>(first));
-  std::array<float, 1> differing{first == mine ? 0.0F : 1.0F};
-  comm.allreduce(std::span<float>(differing));
-  return differing[0] == 0.0F;
+  return std::ranges::all_of(values_of_all_ranks(comm, value), [&](auto other) { return other == value; });
 }
 
 double mean_over_ranks(Communicator& comm, double value) {

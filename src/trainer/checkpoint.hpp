@@ -31,14 +31,21 @@ struct Checkpoint {
 /// "model.ckpt" and 2 -> "model.ckpt.2": one file per rank, as residuals differ.
 std::filesystem::path checkpoint_path(const std::string& file, int rank);
 
-/// Writes `path` + ".tmp" and flushes it to the disk; publish_checkpoint() gives it its name. In between, the
-/// ranks can make sure that all of them got that far. Throws Error(system).
+/// Where a checkpoint is written before it gets its name: `path` + ".tmp".
+std::filesystem::path unpublished_path(const std::filesystem::path& path);
+
+/// Writes unpublished_path() and flushes it to the disk; publish_checkpoint() gives it its name. In between,
+/// the ranks can make sure that all of them got that far. Throws Error(system).
 void write_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint);
 void publish_checkpoint(const std::filesystem::path& path);
 
-/// Throws Error: system when the file can't be read, invalid_argument when it is truncated, damaged or no
-/// checkpoint, version_mismatch when another version wrote it.
-Checkpoint read_checkpoint(const std::filesystem::path& path);
+/// The checkpoint of the run that `expected` identifies. Memory is taken only once the sizes that the file
+/// announces are its own, those of `expected`'s arenas, and no more than `most_state_bytes` of reducer state.
+/// Throws Error: system when the file can't be read, invalid_argument when it is truncated, damaged, no
+/// checkpoint or that of another run (see require_same_run()), version_mismatch when another version wrote
+/// it.
+Checkpoint read_checkpoint(const std::filesystem::path& path, const Checkpoint& expected,
+                           std::uint64_t most_state_bytes);
 
 /// The file's bytes, and back. The layout (all numbers little-endian): magic "GWTRAIN\n", version u32, bytes
 /// of JSON u32, floats in an arena u64, bytes of reducer state u64, JSON, weights, momentum, reducer state,
@@ -47,7 +54,7 @@ std::string serialize_checkpoint(const Checkpoint& checkpoint);
 Checkpoint parse_checkpoint(std::string_view bytes, const std::string& name);
 
 /// Throws Error(invalid_argument) that names the first difference, when `checkpoint` belongs to another run
-/// than `expected` (its identity: data, widths, ranks, batch, seed; and the sizes of the arenas).
+/// than `expected` (its identity: data, widths, ranks, batch, seed).
 void require_same_run(const Checkpoint& checkpoint, const Checkpoint& expected, const std::string& name);
 
 }  // namespace gradwire::trainer

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <span>
 #include <string>
@@ -13,14 +12,16 @@
 #include "gradwire/error.hpp"
 #include "gradwire/reducer.hpp"
 #include "trainer/agreement.hpp"
-#include "trainer/checkpoint.hpp"
+#include "trainer/checkpoint_set.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/gemm.hpp"
 #include "trainer/joined.hpp"
+#include "trainer/loss_mean.hpp"
 #include "trainer/mlp.hpp"
 #include "trainer/sgd.hpp"
 #include "trainer/shard_sampler.hpp"
 #include "trainer/softmax_loss.hpp"
+#include "trainer/stop_watch.hpp"
 
 namespace gradwire::trainer {
 
@@ -28,33 +29,6 @@ namespace {
 
 constexpr std::size_t kOverlapBucketBytes = std::size_t{1} << 20U;
 constexpr std::size_t kRowsOfEvaluation = 250;
-
-/// Training time, with pauses for what isn't training.
-class StopWatch {
- public:
-  void start() { started_ = Clock::now(); }
-  void stop() { total_ += std::chrono::duration<double>(Clock::now() - started_).count(); }
-  void add(double seconds) { total_ += seconds; }
-  [[nodiscard]] double stopped_seconds() const { return total_; }
-  [[nodiscard]] double running_seconds() const {
-    return total_ + std::chrono::duration<double>(Clock::now() - started_).count();
-  }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point started_;
-  double total_ = 0;
-};
-
-struct LossMean {
-  double sum = 0;
-  std::uint64_t samples = 0;
-  void add(double mean, std::size_t count) {
-    sum += mean * static_cast<double>(count);
-    samples += count;
-  }
-  [[nodiscard]] double value() const { return samples == 0 ? 0 : sum / static_cast<double>(samples); }
-};
 
 std::vector<int> layer_widths(const TrainOptions& options, const Dataset& data) {
   std::vector<int> widths{static_cast<int>(data.features)};
@@ -264,33 +238,23 @@ void TrainingRun::save() {
   checkpoint.loss_samples = epoch_loss_.samples;
   checkpoint.velocity.assign(sgd_.velocity().begin(), sgd_.velocity().end());
   checkpoint.reducer_state = reducer_.save_state();
-  const auto path = checkpoint_path(options_.checkpoint, comm_.rank());
-  write_checkpoint(path, checkpoint);
-  // Nobody replaces a good file before all new ones are safe.
-  comm_.barrier();
-  publish_checkpoint(path);
+  save_checkpoint_set(comm_, options_.checkpoint, checkpoint);
 }
 
 void TrainingRun::load() {
-  const auto path = checkpoint_path(options_.resume, comm_.rank());
-  const Checkpoint checkpoint = read_checkpoint(path);
-  require_same_run(checkpoint, identity(), path.string());
-  std::ranges::copy(checkpoint.weights, model_.weights().begin());
-  std::ranges::copy(checkpoint.velocity, sgd_.velocity().begin());
-  reducer_.load_state(checkpoint.reducer_state);
-  const std::uint64_t content =
-      fingerprint(std::as_bytes(sgd_.velocity()), weights_fingerprint() + checkpoint.step);
-  if (!same_on_all_ranks(comm_, content)) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("the ranks' checkpoints {}.* are not of the same step", options_.resume),
-                "resume from files that were written together");
-  }
+  // One float of residual for each gradient and the loss.
+  const std::uint64_t most_state_bytes =
+      reducer_.save_state().size() + sizeof(float) * (model_.gradients().size() + loss_slot_.size());
+  const Checkpoint checkpoint = load_checkpoint_set(comm_, options_.resume, identity(), most_state_bytes);
   if (checkpoint.step >= total_steps_) {
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("checkpoint {} is at step {} and the run ends at step {}", path.string(),
+                fmt::format("checkpoint {} is at step {} and the run ends at step {}", options_.resume,
                             checkpoint.step, total_steps_),
                 "ask for more --epochs or --steps");
   }
+  std::ranges::copy(checkpoint.weights, model_.weights().begin());
+  std::ranges::copy(checkpoint.velocity, sgd_.velocity().begin());
+  reducer_.load_state(checkpoint.reducer_state);
   first_step_ = next_step_ = checkpoint.step;
   watch_.add(checkpoint.seconds);
   resumed_seconds_ = epoch_started_ = checkpoint.seconds;

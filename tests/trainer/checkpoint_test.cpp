@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <fstream>
 #include <string>
 
@@ -32,6 +33,19 @@ Checkpoint example() {
   return checkpoint;
 }
 
+constexpr std::uint64_t kMostState = 10;
+
+Checkpoint read(const std::filesystem::path& path) { return read_checkpoint(path, example(), kMostState); }
+
+std::string message_of_reading(const std::filesystem::path& path) {
+  try {
+    read(path);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
 void expect_equal(const Checkpoint& a, const Checkpoint& b) {
   EXPECT_EQ(a.data, b.data);
   EXPECT_EQ(a.widths, b.widths);
@@ -55,7 +69,7 @@ TEST(Checkpoint, comes_back_as_it_was_written) {
   write_checkpoint(path, example());
   EXPECT_FALSE(std::filesystem::exists(path)) << "the name appears only when the file is complete";
   publish_checkpoint(path);
-  expect_equal(read_checkpoint(path), example());
+  expect_equal(read(path), example());
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1)
       << "nothing is left over";
 }
@@ -68,7 +82,7 @@ TEST(Checkpoint, a_new_one_replaces_the_old_one) {
     checkpoint.step = step;
     write_checkpoint(path, checkpoint);
     publish_checkpoint(path);
-    EXPECT_EQ(read_checkpoint(path).step, step);
+    EXPECT_EQ(read(path).step, step);
   }
 }
 
@@ -99,7 +113,7 @@ TEST(Checkpoint, says_what_is_wrong) {
   EXPECT_THAT(message("P" + bytes.substr(1)), HasSubstr("wrong magic"));
   EXPECT_THAT(message(bytes.substr(0, bytes.size() - 5)), HasSubstr("truncated"));
   std::string damaged = bytes;
-  damaged[bytes.size() / 2] ^= 1;
+  damaged[bytes.size() - 10] ^= 1;
   EXPECT_THAT(message(damaged), HasSubstr("checksum"));
   bytes[8] = 2;
   EXPECT_THAT(message(bytes), HasSubstr("version_mismatch"));
@@ -126,13 +140,67 @@ TEST(Checkpoint, belongs_to_one_run) {
   EXPECT_THAT(difference([](Checkpoint& c) { c.batch = 32; }), HasSubstr("batch of 32, this run has 64"));
   EXPECT_THAT(difference([](Checkpoint& c) { c.seed = 3; }), HasSubstr("seed"));
   EXPECT_THAT(difference([](Checkpoint& c) { c.data = "fashion-mnist"; }), HasSubstr("fashion-mnist"));
-  EXPECT_THAT(difference([](Checkpoint& c) { c.weights.resize(2); }), HasSubstr("parameter count"));
+}
+
+TEST(Checkpoint, must_fit_the_model_that_reads_it) {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "model.ckpt.1";
+  const auto message = [&](const auto& change) {
+    Checkpoint other = example();
+    change(other);
+    write_checkpoint(path, other);
+    publish_checkpoint(path);
+    return message_of_reading(path);
+  };
+  EXPECT_EQ(message([](Checkpoint&) {}), "accepted");
+  EXPECT_EQ(message([](Checkpoint& c) { c.reducer_state.clear(); }), "accepted");
+  EXPECT_THAT(message([](Checkpoint& c) { c.seed = 3; }), HasSubstr("seed 3, this run has"));
+  EXPECT_THAT(message([](Checkpoint& c) {
+                c.weights.resize(2);
+                c.velocity.resize(2);
+              }),
+              HasSubstr("2 parameters, this run's model has 3"));
+  EXPECT_THAT(message([](Checkpoint& c) { c.reducer_state += "x"; }),
+              HasSubstr("11 bytes of residuals, this run's model has at most 10"));
+}
+
+// A file of a tebibyte that takes no room on the disk: whoever believes its size is out of memory.
+TEST(Checkpoint, takes_no_memory_for_what_a_file_only_announces) {
+  constexpr std::uint64_t kTebibyte = std::uint64_t{1} << 40U;
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "model.ckpt.1";
+  const std::string bytes = serialize_checkpoint(example());
+  struct Field {
+    std::size_t offset;
+    std::size_t bytes;
+    std::uint64_t more;  ///< than it had
+    const char* message;
+  };
+  for (const Field& field :
+       {Field{16, 8, kTebibyte / 8, "parameters, this run's model has 3"},
+        Field{24, 8, kTebibyte, "bytes of residuals, this run's model has at most 10"},
+        Field{16, 0, 0, "not what its beginning announces"}, Field{0, 8, 1, "wrong magic"}}) {
+    std::string head = bytes.substr(0, bytes.size() - 4);
+    std::uint64_t value = 0;
+    std::memcpy(&value, head.data() + field.offset, sizeof(value));
+    value += field.more;
+    std::memcpy(head.data() + field.offset, &value, field.bytes);
+    std::ofstream(path, std::ios::binary) << head;
+    std::filesystem::resize_file(path, bytes.size() + kTebibyte);
+    EXPECT_THAT(message_of_reading(path), HasSubstr(field.message));
+  }
+}
+
+TEST(Checkpoint, a_description_is_small) {
+  Checkpoint checkpoint = example();
+  checkpoint.data.assign(std::size_t{1} << 20U, 'x');
+  EXPECT_THROW(parse_checkpoint(serialize_checkpoint(checkpoint), "a"), Error);
 }
 
 TEST(Checkpoint, names_files_and_folders_that_do_not_work) {
   const TemporaryFolder folder;
-  EXPECT_THROW(read_checkpoint(folder.path() / "absent"), Error);
-  EXPECT_THROW(read_checkpoint(folder.path()), Error);
+  EXPECT_THROW(read(folder.path() / "absent"), Error);
+  EXPECT_THROW(read(folder.path()), Error);
   try {
     write_checkpoint(folder.path() / "no" / "such" / "folder", example());
     FAIL();

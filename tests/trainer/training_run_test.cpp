@@ -3,111 +3,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
-#include <optional>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include "gradwire/error.hpp"
-#include "gradwire/store.hpp"
-#include "temporary_folder.hpp"
-#include "trainer/checkpoint.hpp"
-#include "trainer/random.hpp"
+#include "rank_threads.hpp"
 
 namespace gradwire::trainer {
 namespace {
 
 using testing::HasSubstr;
-
-/// Noisy copies of one random image per class: learnable, but not at once.
-Dataset make_data(std::size_t train_count = 500, std::size_t test_count = 203) {
-  Dataset data;
-  data.name = "synthetic";
-  data.features = 64;
-  data.classes = 5;
-  Random random(11);
-  std::vector<double> prototypes(data.classes * data.features);
-  for (auto& value : prototypes) value = 60 + 140 * random.uniform();
-  const auto fill = [&](LabelledImages& part, std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) {
-      const auto label = random.below(static_cast<std::uint32_t>(data.classes));
-      part.labels.push_back(static_cast<std::uint8_t>(label));
-      for (std::size_t p = 0; p < data.features; ++p) {
-        const double value = prototypes[label * data.features + p] + 80 * random.normal();
-        part.pixels.push_back(static_cast<std::uint8_t>(std::clamp(value, 0.0, 255.0)));
-      }
-    }
-  };
-  fill(data.train, train_count);
-  fill(data.test, test_count);
-  prepare_dataset(data);
-  return data;
-}
-
-TrainOptions small_options() {
-  TrainOptions options;
-  options.hidden = {48, 32};
-  options.batch = 8;
-  options.steps = 60;
-  options.threads = 1;
-  options.sgd = {.learning_rate = 0.05F, .momentum = 0.9F, .weight_decay = 1e-4F};
-  return options;
-}
-
-struct Outcome {
-  std::optional<TrainReport> report;
-  std::optional<Error> error;
-  std::vector<double> losses;
-};
-
-using RankFunction = std::function<TrainReport(Communicator, const ProgressCallback&)>;
-
-/// The ranks as threads over inproc.
-std::vector<Outcome> run_ranks(int ranks, const RankFunction& function) {
-  std::vector<Outcome> outcomes(static_cast<std::size_t>(ranks));
-  const auto store = make_memory_store();
-  std::vector<std::thread> threads;
-  threads.reserve(outcomes.size());
-  for (int rank = 0; rank < ranks; ++rank) {
-    threads.emplace_back([&, rank] {
-      Outcome& outcome = outcomes[static_cast<std::size_t>(rank)];
-      try {
-        CommunicatorOptions options;
-        options.rank = rank;
-        options.world_size = ranks;
-        options.store = store;
-        options.transport = "inproc";
-        options.timeout = std::chrono::seconds(30);
-        outcome.report = function(Communicator(options), [&](const TrainProgress& progress) {
-          outcome.losses.push_back(progress.train_loss);
-        });
-      } catch (const Error& error) {
-        outcome.error = error;
-      }
-    });
-  }
-  for (auto& thread : threads) thread.join();
-  return outcomes;
-}
-
-Outcome train_ranks(int ranks, const TrainOptions& options, const Dataset& data) {
-  auto outcomes = run_ranks(ranks, [&](Communicator comm, const ProgressCallback& progress) {
-    return train(std::move(comm), options, data, progress);
-  });
-  for (const auto& outcome : outcomes) {
-    EXPECT_FALSE(outcome.error) << outcome.error->what();
-    if (outcome.error) return outcome;
-    EXPECT_EQ(outcome.report->weights_fingerprint, outcomes[0].report->weights_fingerprint);
-    EXPECT_EQ(outcome.report->test_accuracy, outcomes[0].report->test_accuracy);
-    EXPECT_EQ(outcome.losses, outcomes[0].losses);
-    EXPECT_TRUE(outcome.report->replicas_identical);
-  }
-  return outcomes[0];
-}
 
 class EveryCodec : public testing::TestWithParam<const char*> {};
 
@@ -200,79 +108,6 @@ TEST(TrainingRun, feedback_can_be_switched_off) {
   EXPECT_NE(with, train_ranks(2, options, data).report->weights_fingerprint);
 }
 
-struct Resumption {
-  const char* name;
-  const char* codec;
-  std::uint64_t stop;
-  std::uint64_t warm_start;
-};
-
-class Resume : public testing::TestWithParam<Resumption> {};
-
-TEST_P(Resume, is_bit_identical_to_an_uninterrupted_run) {
-  const TemporaryFolder folder;
-  const Dataset data = make_data();
-  TrainOptions options = small_options();
-  options.codec = GetParam().codec;
-  options.warm_start = GetParam().warm_start;
-  const Outcome uninterrupted = train_ranks(3, options, data);
-
-  options.checkpoint = (folder.path() / "model").string();
-  options.steps = GetParam().stop;
-  train_ranks(3, options, data);
-  options.resume = options.checkpoint;
-  options.checkpoint.clear();
-  options.steps = 60;
-  const Outcome resumed = train_ranks(3, options, data);
-
-  EXPECT_EQ(resumed.report->weights_fingerprint, uninterrupted.report->weights_fingerprint);
-  EXPECT_EQ(resumed.report->steps, 60 - GetParam().stop);
-  EXPECT_EQ(resumed.report->epochs.back().epoch, uninterrupted.report->epochs.back().epoch);
-  EXPECT_EQ(resumed.report->epochs.back().train_loss, uninterrupted.report->epochs.back().train_loss);
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    Runs, Resume,
-    testing::Values(Resumption{"plain", "none", 25, 0}, Resumption{"onebit", "onebit", 25, 0},
-                    Resumption{"end_of_epoch", "onebit", 42, 0},
-                    Resumption{"in_warm_start", "onebit", 25, 30}, Resumption{"at_its_end", "onebit", 30, 30},
-                    Resumption{"after_it", "onebit", 35, 30}, Resumption{"fp16", "fp16", 25, 0}),
-    [](const auto& instance) { return std::string(instance.param.name); });
-
-TEST(TrainingRun, residuals_are_part_of_a_checkpoint) {
-  const TemporaryFolder folder;
-  const Dataset data = make_data();
-  TrainOptions options = small_options();
-  options.codec = "onebit";
-  const auto uninterrupted = train_ranks(2, options, data).report->weights_fingerprint;
-  options.steps = 25;
-  options.checkpoint = (folder.path() / "model").string();
-  train_ranks(2, options, data);
-  options.seed = 2;
-  options.checkpoint = (folder.path() / "other").string();
-  train_ranks(2, options, data);
-  options.seed = small_options().seed;
-  options.checkpoint.clear();
-  options.resume = (folder.path() / "model").string();
-  options.steps = 60;
-  // With the residuals of another run: a resume that ignored them would not notice.
-  const auto path = checkpoint_path(options.resume, 1);
-  Checkpoint changed = read_checkpoint(path);
-  changed.reducer_state =
-      read_checkpoint(checkpoint_path((folder.path() / "other").string(), 1)).reducer_state;
-  write_checkpoint(path, changed);
-  publish_checkpoint(path);
-  EXPECT_NE(train_ranks(2, options, data).report->weights_fingerprint, uninterrupted);
-}
-
-void expect_errors(const std::vector<Outcome>& outcomes, ErrorCode code, const std::string& reason) {
-  for (std::size_t rank = 0; rank < outcomes.size(); ++rank) {
-    ASSERT_TRUE(outcomes[rank].error) << "rank " << rank << " succeeded";
-    EXPECT_EQ(outcomes[rank].error->code(), code) << "rank " << rank << ": " << outcomes[rank].error->what();
-    EXPECT_THAT(outcomes[rank].error->what(), HasSubstr(reason)) << "rank " << rank;
-  }
-}
-
 TEST_P(EveryCodec, a_nan_on_one_rank_ends_all_ranks) {
   const Dataset data = make_data();
   Dataset poisoned = data;
@@ -308,34 +143,6 @@ TEST(TrainingRun, ranks_with_different_options_are_told_so) {
                             return train(std::move(comm), options, data, progress);
                           }),
                 ErrorCode::invalid_argument, "different options");
-}
-
-TEST(TrainingRun, checkpoints_of_other_runs_are_refused) {
-  const TemporaryFolder folder;
-  const Dataset data = make_data();
-  TrainOptions options = small_options();
-  options.steps = 3;
-  options.checkpoint = (folder.path() / "model").string();
-  train_ranks(2, options, data);
-  options.resume = options.checkpoint;
-  options.checkpoint.clear();
-  const auto resume = [&](int ranks) {
-    return run_ranks(ranks, [&](Communicator comm, const ProgressCallback& progress) {
-      return train(std::move(comm), options, data, progress);
-    });
-  };
-  expect_errors(resume(2), ErrorCode::invalid_argument, "at step 3 and the run ends at step 3");
-  options.steps = 6;
-  options.hidden = {48};
-  expect_errors(resume(2), ErrorCode::invalid_argument, "layer widths 64-48-32-5, this run has 64-48-5");
-  options.hidden = small_options().hidden;
-  expect_errors(resume(1), ErrorCode::invalid_argument, "ranks of 2, this run has 1");
-
-  Checkpoint second = read_checkpoint(checkpoint_path(options.resume, 1));
-  second.step = 2;
-  write_checkpoint(checkpoint_path(options.resume, 1), second);
-  publish_checkpoint(checkpoint_path(options.resume, 1));
-  expect_errors(resume(2), ErrorCode::invalid_argument, "not of the same step");
 }
 
 TEST(TrainingRun, refuses_options_without_sense) {
