@@ -36,4 +36,12 @@ std::optional<wire::Hello> Greeting::read() {
   }
 }
 
+void Greeting::drain() noexcept {
+  constexpr int kReads = 256;  // of somebody who never stops, that is enough
+  std::array<std::byte, 1024> unread;
+  for (int i = 0; i < kReads; ++i) {
+    if (::recv(socket.get(), unread.data(), unread.size(), MSG_DONTWAIT) <= 0) return;
+  }
+}
+
 }  // namespace gradwire::transport

@@ -24,6 +24,8 @@ struct Greeting {
   /// Reads what is there; the hello when it is complete. Throws Error: what hello_size() and read_hello()
   /// throw, and peer_lost when the other side hung up.
   std::optional<wire::Hello> read();
+  /// Throws away what came after the hello.
+  void drain() noexcept;
 
  private:
   std::array<std::byte, wire::kMaxHelloBytes> buffer_{};

@@ -88,6 +88,7 @@ class Mesher {
   void greet();
   void accept_all(const base::UniqueFd& listener, bool shm);
   bool take(Greeting& greeting);
+  [[nodiscard]] wire::Hello expected_hello(const Greeting& greeting) const;
   void enter(Greeting& greeting, const wire::Hello& hello);
   [[nodiscard]] wire::Hello own_hello(int peer, bool shm, int connection, std::uint64_t token) const;
   void say_hello(const Greeting& greeting, const wire::Hello& hello, std::span<const int> descriptors) const;
@@ -289,9 +290,18 @@ void Mesher::accept_all(const base::UniqueFd& listener, bool shm) {
 
 /// Whether the greeting is over, either way.
 bool Mesher::take(Greeting& greeting) {
+  auto caller = static_cast<int>(wire::kNoRank);
+  int connection = 0;
   try {
     const auto hello = greeting.read();
     if (!hello) return false;
+    if (!greeting.dialed) {
+      greeting.from = fmt::format("rank {} ({})", hello->rank, greeting.from);
+      caller = static_cast<int>(hello->rank);
+      connection = hello->connection;
+    }
+    wire::check_hello(*hello, expected_hello(greeting), greeting.from);
+    caller = static_cast<int>(wire::kNoRank);
     enter(greeting, *hello);
     return true;
   } catch (const Error& error) {
@@ -299,8 +309,9 @@ bool Mesher::take(Greeting& greeting) {
       if (error.code() == ErrorCode::peer_lost) throw_if_others_failed();
       throw;
     }
-    // So that it learns what is wrong, too.
-    say_hello(greeting, own_hello(0, greeting.shm, 0, records_[own()].token), {});
+    // So that it learns what is wrong, too. What it sent beyond its hello must not reset the connection.
+    say_hello(greeting, own_hello(caller, greeting.shm, connection, records_[own()].token), {});
+    greeting.drain();
     const bool may_be_noise =
         error.code() == ErrorCode::corrupt_frame || error.code() == ErrorCode::peer_lost;
     if (!may_be_noise) throw;
@@ -309,10 +320,12 @@ bool Mesher::take(Greeting& greeting) {
   }
 }
 
+wire::Hello Mesher::expected_hello(const Greeting& greeting) const {
+  const auto peer = greeting.dialed ? greeting.peer : options_.rank;
+  return own_hello(peer, greeting.shm, 0, records_[static_cast<std::size_t>(peer)].token);
+}
+
 void Mesher::enter(Greeting& greeting, const wire::Hello& hello) {
-  const auto peer_expected = greeting.dialed ? greeting.peer : options_.rank;
-  const auto token = records_[static_cast<std::size_t>(peer_expected)].token;
-  wire::check_hello(hello, own_hello(peer_expected, greeting.shm, 0, token), greeting.from);
   const int peer = static_cast<int>(hello.rank);
   Meeting& meeting = meetings_[hello.rank];
   const auto refuse = [&](const char* what) {
@@ -337,7 +350,7 @@ void Mesher::enter(Greeting& greeting, const wire::Hello& hello) {
   }
   if (!greeting.dialed) {
     const std::array<int, 1> descriptors{bell_->fd()};
-    say_hello(greeting, own_hello(peer, greeting.shm, hello.connection, token),
+    say_hello(greeting, own_hello(peer, greeting.shm, hello.connection, records_[own()].token),
               std::span(descriptors).first(greeting.shm ? 1 : 0));
   }
   meeting.sockets[hello.connection] = std::move(greeting.socket);

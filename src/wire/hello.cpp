@@ -121,32 +121,36 @@ void check_hello(const Hello& received, const Hello& expected, const std::string
   }
   if (received.world_size != expected.world_size) {
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("rank {} at {} says that the job has {} ranks, this rank {}", received.rank, from,
-                            received.world_size, expected.world_size),
+                fmt::format("{} says that the job has {} ranks, this rank {}", from, received.world_size,
+                            expected.world_size),
                 "start all ranks with the same world size");
+  }
+  const auto who =
+      received.rank < expected.world_size ? std::optional(static_cast<int>(received.rank)) : std::nullopt;
+  if (received.token != expected.token) {
+    throw Error(ErrorCode::version_mismatch, fmt::format("{} belongs to another run of this job", from),
+                "give each run a fresh store or job name", who);
+  }
+  if (received.layout != expected.layout) {
+    throw Error(ErrorCode::version_mismatch, fmt::format("{} lays shared memory out differently", from),
+                "install the same gradwire for all ranks, or use tcp", who);
+  }
+  if (received.connections != expected.connections) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{} opens {} connections per peer, this rank {}", from, received.connections,
+                            expected.connections),
+                "use the same number on all ranks", who);
+  }
+  if (received.peer == kNoRank) {
+    throw Error(ErrorCode::corrupt_frame, fmt::format("{} turned this rank away", from),
+                "see its message: this rank's hello was damaged on the way, or another process has the same rank", who);
   }
   const bool anybody = expected.peer == expected.rank;
   if (received.rank >= expected.world_size || received.rank == expected.rank ||
       received.peer != expected.rank || (!anybody && received.rank != expected.peer)) {
     refuse(from, fmt::format("rank {} for rank {}, which cannot be here", received.rank, received.peer));
   }
-  if (received.connections != expected.connections) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("rank {} opens {} connections per peer, this rank {}", received.rank,
-                            received.connections, expected.connections),
-                "use the same number on all ranks", static_cast<int>(received.rank));
-  }
   if (received.connection >= expected.connections) refuse(from, "a connection number out of range");
-  if (received.token != expected.token) {
-    throw Error(ErrorCode::version_mismatch,
-                fmt::format("rank {} at {} looks for another run of this job", received.rank, from),
-                "give each run a fresh store or job name", static_cast<int>(received.rank));
-  }
-  if (received.layout != expected.layout) {
-    throw Error(ErrorCode::version_mismatch,
-                fmt::format("rank {} lays shared memory out differently", received.rank),
-                "install the same gradwire for all ranks, or use tcp", static_cast<int>(received.rank));
-  }
 }
 
 }  // namespace gradwire::wire

@@ -14,6 +14,10 @@ inline constexpr std::size_t kMaxJobBytes = 255;
 inline constexpr std::size_t kMinHelloBytes = 52;
 inline constexpr std::size_t kMaxHelloBytes = kMinHelloBytes + kMaxJobBytes;
 
+/// In the place of the receiver's rank: whoever gets this hello is turned away, and which rank it has is not
+/// known or is taken.
+inline constexpr std::uint32_t kNoRank = 0xFFFFFFFF;
+
 /// The first bytes on every connection, in both directions: who speaks, and as a part of what.
 /// docs/wire-format.md is normative.
 struct Hello {
@@ -49,9 +53,10 @@ struct HelloBytes {
 [[nodiscard]] Hello read_hello(std::span<const std::byte> bytes, const std::string& from);
 
 /// Refuses a peer that does not belong here. `expected` is what this rank would say about itself, with `peer`
-/// the rank that is expected, or this rank's own number where anybody may come. Throws Error:
-/// version_mismatch for another job, communicator, token or memory layout, invalid_argument for ranks that
-/// disagree on the world's size or the number of connections, corrupt_frame for a rank outside the world.
+/// the rank that is expected, or this rank's own number where anybody may come. Looks first at what tells
+/// another job or run, so that both sides find the same reason. Throws Error: version_mismatch for another
+/// job, communicator, token or memory layout, invalid_argument for ranks that disagree on the world's size or
+/// the number of connections, corrupt_frame for a rank outside the world.
 void check_hello(const Hello& received, const Hello& expected, const std::string& from);
 
 }  // namespace gradwire::wire

@@ -17,6 +17,7 @@
 #include "transport/address_record.hpp"
 #include "transport/host_identity.hpp"
 #include "transport/inproc/room.hpp"
+#include "transport/rendezvous_keys.hpp"
 #include "transport/tcp/tcp_link.hpp"
 #include "transport/tcp/tcp_socket.hpp"
 #include "wire/hello.hpp"
@@ -396,8 +397,9 @@ class Stranger : public testing::Test {
       std::array<std::byte, 1000> answer;
       pollfd wanted = {socket.get(), POLLIN, 0};
       ::poll(&wanted, 1, 3000);
-      EXPECT_GT(::recv(socket.get(), answer.data(), answer.size(), MSG_DONTWAIT), 0)
-          << "it should say who it is";
+      const auto size = ::recv(socket.get(), answer.data(), answer.size(), MSG_DONTWAIT);
+      ASSERT_GT(size, 0) << "it should say who it is";
+      answered_ = wire::read_hello(std::span(answer).first(static_cast<std::size_t>(size)), "rank 0");
     });
   }
 
@@ -417,6 +419,7 @@ class Stranger : public testing::Test {
   }
 
   DirectoryStore store_;
+  wire::Hello answered_;
 };
 
 TEST_F(Stranger, OfAnotherJobIsRefused) {
@@ -430,6 +433,68 @@ TEST_F(Stranger, OfAnotherJobIsRefused) {
   EXPECT_THAT(error->what(), testing::HasSubstr("'another'"));
 }
 
+/// Both ranks are real, and of different jobs; each finds the other's address where its own peer's should be.
+std::array<std::optional<Error>, 2> errors_of_strangers(const EndpointOptions& zero,
+                                                        const EndpointOptions& one,
+                                                        std::uint64_t token_change) {
+  std::array<DirectoryStore, 2> stores;
+  std::array<std::optional<Error>, 2> errors;
+  const auto key_of = [](const EndpointOptions& options, int rank) {
+    return store_key(options, "address/" + std::to_string(rank));
+  };
+  const auto connect_one = [&](const EndpointOptions& options, std::size_t index) {
+    try {
+      connect(options, stores[index]);
+    } catch (const Error& error) {
+      errors[index] = error;
+    }
+  };
+  std::thread first([&] { connect_one(zero, 0); });
+  std::thread second([&] { connect_one(one, 1); });
+  auto record = read_record(stores[0].get(key_of(zero, 0), kSoon).value(), 0, one);
+  record.token += token_change;
+  stores[1].set(key_of(one, 0), write_record(record));
+  stores[0].set(key_of(zero, 1), stores[1].get(key_of(one, 1), kSoon).value());
+  first.join();
+  second.join();
+  return errors;
+}
+
+TEST(Strangers, BothLearnWhyTheyDoNotBelongTogether) {
+  for (const std::string kind : {"tcp", "shm"}) {
+    const auto options = options_for({kind, kind}, 0, 2);
+    auto other = options;
+    other.rank = 1;
+    auto of_job = other;
+    of_job.job = "another";
+    const auto job = errors_of_strangers(options, of_job, 0);
+    auto of_communicator = other;
+    of_communicator.communicator = 8;
+    const auto communicator = errors_of_strangers(options, of_communicator, 0);
+    const auto run = errors_of_strangers(options, other, 1);
+    for (const auto* errors : {&job, &communicator, &run}) {
+      for (const auto& error : *errors) {
+        ASSERT_TRUE(error);
+        EXPECT_EQ(error->code(), ErrorCode::version_mismatch) << error->what();
+      }
+    }
+    EXPECT_THAT(job[0]->what(), testing::HasSubstr("to the job 'another', this rank to 'conformance'"));
+    EXPECT_THAT(job[1]->what(), testing::HasSubstr("to the job 'conformance', this rank to 'another'"));
+    EXPECT_THAT(communicator[0]->what(), testing::HasSubstr("for communicator 8, this rank for 7"));
+    EXPECT_THAT(communicator[1]->what(), testing::HasSubstr("for communicator 7, this rank for 8"));
+    for (const auto& error : run) EXPECT_THAT(error->what(), testing::HasSubstr("another run"));
+  }
+}
+
+TEST_F(Stranger, ThatAnswersInAnotherVersionIsRefused) {
+  auto bytes = wire::write_hello(hello(0, 1, 5));
+  bytes.buffer[4] = std::byte{2};
+  const auto error = error_when_answered_with(bytes);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->code(), ErrorCode::version_mismatch);
+  EXPECT_THAT(error->what(), testing::HasSubstr("version 2 of the protocol, this rank version 1"));
+}
+
 TEST_F(Stranger, OfAnotherVersionIsRefused) {
   const auto error = error_when_dialed_with([](std::uint64_t token) {
     auto bytes = wire::write_hello(hello(1, 0, token));
@@ -438,6 +503,8 @@ TEST_F(Stranger, OfAnotherVersionIsRefused) {
   });
   ASSERT_TRUE(error);
   EXPECT_EQ(error->code(), ErrorCode::version_mismatch);
+  EXPECT_THAT(error->what(), testing::HasSubstr("version 2 of the protocol, this rank version 1"));
+  EXPECT_EQ(answered_.peer, wire::kNoRank);
 }
 
 TEST_F(Stranger, WithADamagedHelloIsRefused) {
@@ -449,6 +516,7 @@ TEST_F(Stranger, WithADamagedHelloIsRefused) {
     });
     ASSERT_TRUE(error) << at;
     EXPECT_EQ(error->code(), ErrorCode::corrupt_frame) << at << ": " << error->what();
+    EXPECT_EQ(answered_.peer, wire::kNoRank);
     store_.clear();
   }
 }

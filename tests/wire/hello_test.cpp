@@ -118,6 +118,26 @@ TEST(Hello, WhoDoesNotBelongIsRefused) {
   EXPECT_EQ(refusal([](Hello& h) { h.connection = 2; }), ErrorCode::corrupt_frame);
 }
 
+TEST(Hello, WhatTellsAnotherJobOrRunIsFoundBeforeRanks) {
+  const auto reason = [](auto change) {
+    Hello answer = sample();
+    answer.rank = 77;
+    answer.peer = kNoRank;
+    change(answer);
+    try {
+      check_hello(answer, expected(), kFrom);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("none");
+  };
+  EXPECT_THAT(reason([](Hello& h) { h.job = "cifar"; }), testing::HasSubstr("'cifar'"));
+  EXPECT_THAT(reason([](Hello& h) { h.token = 1; }), testing::HasSubstr("another run"));
+  EXPECT_THAT(reason([](Hello& h) { h.layout = 1; }), testing::HasSubstr("shared memory"));
+  EXPECT_THAT(reason([](Hello& h) { h.connections = 9; }), testing::HasSubstr("9 connections"));
+  EXPECT_THAT(reason([](Hello&) {}), testing::HasSubstr("turned this rank away"));
+}
+
 TEST(Hello, AnotherRankThanTheExpectedOneIsRefused) {
   Hello certain = expected();
   certain.peer = 2;
