@@ -139,7 +139,7 @@ void HostExecutor::advance(std::uint32_t index) {
       case Action::finish: finish(cell, state); break;
     }
     ++state.next;
-    if (state.next == end) complete(cell);
+    if (state.next == end) complete(cell, state);
   }
 }
 
@@ -167,7 +167,7 @@ void HostExecutor::consume(std::uint32_t index, const transport::Frame& frame) {
     default: decode(cell, frame.payload, false, 1.0F); break;
   }
   ++state.next;
-  if (state.next == end) complete(cell);
+  if (state.next == end) complete(cell, state);
 }
 
 /// 16-bit tensors are summed in float32 scratch.
@@ -182,14 +182,20 @@ void HostExecutor::load(const Cell& cell, CellState& state) {
   }
 }
 
-void HostExecutor::complete(const Cell& cell) {
+/// A partial sum that has left is nobody's result: what it would be in 16 bits says nothing.
+void HostExecutor::complete(const Cell& cell, CellState& state) {
+  --cells_left_;
+  const Instruction& last = program_.instructions[cell.instruction_end - 1];
+  if (last.action == Action::send && last.stage == Stage::partial) return;
+  bool fits = true;
   for (const Piece& piece : pieces_of(cell)) {
     const Buffer& buffer = buffers_[piece.tensor];
     if (buffer.tensor.dtype == DType::float32) continue;
-    compress::from_float32(buffer.tensor.dtype, buffer.work + piece.begin,
-                           elements(buffer.tensor, piece.begin), piece.count);
+    fits = compress::from_float32(buffer.tensor.dtype, buffer.work + piece.begin,
+                                  elements(buffer.tensor, piece.begin), piece.count) &&
+           fits;
   }
-  --cells_left_;
+  note(state, !fits && codec_->lossy());
 }
 
 float HostExecutor::encode_scale(Stage stage) const noexcept {

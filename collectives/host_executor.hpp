@@ -58,7 +58,8 @@ class HostExecutor {
   [[nodiscard]] bool sends_posted(int peer) const noexcept;
   /// Every cell has its result and no frame is lent to a link any more.
   [[nodiscard]] bool finished() const noexcept { return cells_left_ == 0 && sends_left_ == 0; }
-  /// A NaN or infinity was encoded here, or a frame that carries one came by.
+  /// With a lossy codec: a NaN or infinity was encoded or finished here, a frame that carries one came by, or
+  /// a result did not fit into its 16-bit tensor.
   [[nodiscard]] bool non_finite() const noexcept { return non_finite_; }
 
   [[nodiscard]] const Program& program() const noexcept { return program_; }
@@ -88,7 +89,7 @@ class HostExecutor {
   [[nodiscard]] float encode_scale(Stage stage) const noexcept;
 
   void advance(std::uint32_t index);
-  void complete(const Cell& cell);
+  void complete(const Cell& cell, CellState& state);
   void load(const Cell& cell, CellState& state);
   [[nodiscard]] compress::Encode encode_of(const Piece& piece, float scale) const noexcept;
   void encode(const Cell& cell, CellState& state, Stage stage);

@@ -21,12 +21,10 @@ void to_float32(DType dtype, const void* in, float* out, std::size_t count) {
   }
 }
 
-void from_float32(DType dtype, const float* in, void* out, std::size_t count) {
-  if (dtype != DType::float32) {
-    kernels_of(dtype).narrow(in, static_cast<std::byte*>(out), count);
-  } else if (count > 0) {
-    std::memcpy(out, in, count * sizeof(float));
-  }
+bool from_float32(DType dtype, const float* in, void* out, std::size_t count) {
+  if (dtype != DType::float32) return kernels_of(dtype).narrow(in, static_cast<std::byte*>(out), count);
+  if (count > 0) std::memcpy(out, in, count * sizeof(float));
+  return true;
 }
 
 }  // namespace gradwire::compress

@@ -11,7 +11,7 @@ namespace gradwire::compress {
 void to_float32(DType dtype, const void* in, float* out, std::size_t count);
 
 /// Rounds float32 to `dtype`, nearest even; beyond the range infinity, every NaN the type's quiet NaN. For
-/// float32 a copy.
-void from_float32(DType dtype, const float* in, void* out, std::size_t count);
+/// float32 a copy. Returns false when a finite value has become infinity.
+bool from_float32(DType dtype, const float* in, void* out, std::size_t count);
 
 }  // namespace gradwire::compress

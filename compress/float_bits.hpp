@@ -19,6 +19,7 @@ inline float clamp_to_finite(float value) noexcept {
 struct BFloat16 {
   static constexpr std::uint16_t kQuietNan = 0x7FC0;
   static constexpr std::uint16_t kLargestBits = 0x7F7F;
+  static constexpr std::uint32_t kOverflow = 0x7F7F8000U;  ///< halfway to the next power of two
   static constexpr float kLargest = std::bit_cast<float>(std::uint32_t{0x7F7F0000});
 
   /// Nearest, ties to even; beyond the range infinity; every NaN becomes kQuietNan.

@@ -16,8 +16,8 @@ struct HalfKernels {
   bool (*encode)(const Encode& in, const Addend& addend, std::byte* payload);
   void (*decode_assign)(const std::byte* payload, float* out, std::size_t count);
   void (*decode_add)(const std::byte* payload, float* sum, std::size_t count, float factor);
-  /// The IEEE conversion: beyond the range infinity.
-  void (*narrow)(const float* in, std::byte* out, std::size_t count);
+  /// The IEEE conversion: beyond the range infinity. Returns false when a finite value became that.
+  bool (*narrow)(const float* in, std::byte* out, std::size_t count);
 };
 
 /// The definition.

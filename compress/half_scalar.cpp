@@ -53,8 +53,14 @@ void decode_add(const std::byte* payload, float* sum, std::size_t count, float f
 }
 
 template <class Format>
-void narrow(const float* in, std::byte* out, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) store(out, i, Format::round(in[i]));
+bool narrow(const float* in, std::byte* out, std::size_t count) {
+  bool fits = true;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(in[i]) & 0x7FFFFFFFU;
+    fits &= magnitude < Format::kOverflow || magnitude >= 0x7F800000U;
+    store(out, i, Format::round(in[i]));
+  }
+  return fits;
 }
 
 template <class Format>

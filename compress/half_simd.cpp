@@ -29,7 +29,9 @@ struct Vectors {
                          float /*factor*/) {
     return 0;
   }
-  static std::size_t narrow(const float* /*in*/, std::byte* /*out*/, std::size_t /*count*/) { return 0; }
+  static std::size_t narrow(const float* /*in*/, std::byte* /*out*/, std::size_t /*count*/, bool& /*fits*/) {
+    return 0;
+  }
 };
 
 #else
@@ -156,11 +158,18 @@ struct Vectors {
     return i;
   }
 
-  static std::size_t narrow(const float* in, std::byte* out, std::size_t count) {
+  static std::size_t narrow(const float* in, std::byte* out, std::size_t count, bool& fits) {
     const Floats d;
     const std::size_t lanes = hn::Lanes(d);
+    WordVec largest = hn::Zero(Words());
     std::size_t i = 0;
-    for (; i + lanes <= count; i += lanes) store(round(Format(), hn::LoadU(d, in + i)), out, i);
+    for (; i + lanes <= count; i += lanes) {
+      const Vec v = hn::LoadU(d, in + i);
+      const WordVec magnitude = magnitude_of(v);
+      largest = hn::Max(largest, hn::IfThenElseZero(below(magnitude, word(0x7F800000U)), magnitude));
+      store(round(Format(), v), out, i);
+    }
+    fits = hn::AllTrue(Words(), below(largest, word(Format::kOverflow)));
     return i;
   }
 };
@@ -184,9 +193,10 @@ std::size_t add_vectors(HalfFormat format, const std::byte* payload, float* sum,
                                     : Vectors<BFloat16>::add(payload, sum, count, factor);
 }
 
-std::size_t narrow_vectors(HalfFormat format, const float* in, std::byte* out, std::size_t count) {
-  return format == HalfFormat::fp16 ? Vectors<Float16>::narrow(in, out, count)
-                                    : Vectors<BFloat16>::narrow(in, out, count);
+std::size_t narrow_vectors(HalfFormat format, const float* in, std::byte* out, std::size_t count,
+                           bool& fits) {
+  return format == HalfFormat::fp16 ? Vectors<Float16>::narrow(in, out, count, fits)
+                                    : Vectors<BFloat16>::narrow(in, out, count, fits);
 }
 
 }  // namespace
@@ -225,9 +235,11 @@ void decode_add(const std::byte* payload, float* sum, std::size_t count, float f
 }
 
 template <HalfFormat kFormat>
-void narrow(const float* in, std::byte* out, std::size_t count) {
-  const std::size_t done = HWY_DYNAMIC_DISPATCH(narrow_vectors)(kFormat, in, out, count);
-  half_scalar_kernels(kFormat).narrow(in + done, out + 2 * done, count - done);
+bool narrow(const float* in, std::byte* out, std::size_t count) {
+  bool fits = true;
+  const std::size_t done = HWY_DYNAMIC_DISPATCH(narrow_vectors)(kFormat, in, out, count, fits);
+  fits &= half_scalar_kernels(kFormat).narrow(in + done, out + 2 * done, count - done);
+  return fits;
 }
 
 template <HalfFormat kFormat>

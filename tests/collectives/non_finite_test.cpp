@@ -116,5 +116,59 @@ TEST(NonFinite, GoesUnseenWithoutACodec) {
   }
 }
 
+/// A rank's fp16 tensor with float32 scratch, as the runtime lends it.
+struct HalfTensor {
+  HalfTensor(std::size_t count, float value) : halves(count), work(count) {
+    const std::vector<float> values(count, value);
+    compress::from_float32(DType::float16, values.data(), halves.data(), count);
+  }
+  Buffer lend() { return {Tensor(halves.data(), halves.size(), DType::float16), work.data()}; }
+  [[nodiscard]] float value(std::size_t i) const {
+    float wide = 0;
+    compress::to_float32(DType::float16, &halves[i], &wide, 1);
+    return wide;
+  }
+
+  std::vector<std::uint16_t> halves;
+  std::vector<float> work;
+};
+
+/// Runs one operation on fp16 tensors that hold one value per rank, and returns them.
+std::vector<HalfTensor> run_halves(World& world, const std::vector<float>& values, std::size_t count) {
+  std::vector<HalfTensor> tensors;
+  for (const float value : values) tensors.emplace_back(count, value);
+  std::vector<std::vector<Buffer>> buffers;
+  for (HalfTensor& tensor : tensors) buffers.push_back({tensor.lend()});
+  EXPECT_TRUE(world.run(buffers));
+  return tensors;
+}
+
+TEST(NonFinite, IsWhatDoesNotFitIntoA16BitTensor) {
+  for (const char* algorithm : {"ring", "two-shot", "tree", "halving-doubling", "one-shot"}) {
+    for (const char* codec : {"bf16", "onebit", "none"}) {
+      World world({.algorithm = algorithm, .codec = codec, .ranks = 2, .counts = {1000}});
+      EXPECT_EQ(run_halves(world, {28'672.0F, 28'672.0F}, 1000)[1].value(7), 57'344.0F);
+      EXPECT_FALSE(world.executor(0).non_finite()) << algorithm << codec;
+      EXPECT_EQ(run_halves(world, {40'960.0F, 40'960.0F}, 1000)[1].value(7), kInfinity);
+      for (int rank = 0; rank < 2; ++rank) {
+        EXPECT_EQ(world.executor(rank).non_finite(), std::string(codec) != "none") << algorithm << codec;
+      }
+    }
+  }
+}
+
+TEST(NonFinite, IsNoPartialSumThatDoesNotFit) {
+  World world({.algorithm = "ring",
+               .codec = "bf16",
+               .ranks = 4,
+               .counts = {64},
+               .collective = Collective::reduce_scatter});
+  const auto tensors = run_halves(world, {60'000.0F, 60'000.0F, -60'000.0F, -60'000.0F}, 64);
+  for (int rank = 0; rank < 4; ++rank) {
+    EXPECT_FALSE(world.executor(rank).non_finite()) << rank;
+    EXPECT_NEAR(tensors[static_cast<std::size_t>(rank)].value(first_owned(world, rank)), 0.0F, 1000.0F);
+  }
+}
+
 }  // namespace
 }  // namespace gradwire::collectives

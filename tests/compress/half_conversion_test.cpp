@@ -139,6 +139,33 @@ TEST(HalfConversion, ArraysAgreeWithSingleValues) {
   check_arrays<BFloat16>(DType::bfloat16);
 }
 
+TEST(HalfConversion, TellsWhereFiniteBecomesInfinite) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const struct {
+    DType dtype;
+    float largest;  ///< that still rounds to a finite value
+  } formats[] = {{DType::float16, std::nextafter(65520.0F, 0.0F)},
+                 {DType::bfloat16, std::bit_cast<float>(0x7F7F7FFFU)}};
+  for (const auto& [dtype, largest] : formats) {
+    for (std::size_t count = 1; count < 40; ++count) {
+      for (std::size_t at = 0; at < count; ++at) {
+        std::vector<std::byte> out(2 * count);
+        const auto fits = [&, type = dtype](float value) {
+          Floats values = gaussian(count, 1);
+          values[at] = value;
+          return from_float32(type, values.data(), out.data(), count);
+        };
+        ASSERT_TRUE(fits(largest));
+        ASSERT_TRUE(fits(-largest));
+        ASSERT_FALSE(fits(std::nextafter(largest, infinity))) << "count " << count << " at " << at;
+        ASSERT_FALSE(fits(-std::numeric_limits<float>::max()));
+        ASSERT_TRUE(fits(infinity)) << "it was so before";
+        ASSERT_TRUE(fits(std::nanf("")));
+      }
+    }
+  }
+}
+
 TEST(HalfConversion, Float32IsCopied) {
   const Floats values = wild(33, 1);
   Floats out(33);
