@@ -1,30 +1,25 @@
 #include "cli/launcher.hpp"
 
 #include <fmt/format.h>
-#include <poll.h>
 #include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <random>
-#include <string_view>
 #include <system_error>
 
 #include "cli/child_process.hpp"
 #include "cli/launch_signals.hpp"
-#include "cli/line_prefixer.hpp"
+#include "cli/output_pump.hpp"
 
 namespace gradwire::cli {
 namespace {
@@ -38,26 +33,8 @@ constexpr int kKilledBy = 128;
 
 struct Rank {
   Child child;
-  LinePrefixer out;
-  LinePrefixer err;
   std::optional<int> status;  ///< as a shell would give it, once it has ended
 };
-
-void write_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const auto wrote = ::write(fd, bytes.data(), bytes.size());
-    if (wrote < 0 && errno == EAGAIN) {
-      pollfd entry{fd, POLLOUT, 0};
-      ::poll(&entry, 1, -1);
-    } else if (wrote < 0 && errno != EINTR) {
-      return;
-    } else if (wrote > 0) {
-      bytes.remove_prefix(static_cast<std::size_t>(wrote));
-    }
-  }
-}
-
-void say(const std::string& sentence) { write_all(STDERR_FILENO, "gradwire: " + sentence + "\n"); }
 
 int available_cores() {
   cpu_set_t set;
@@ -102,17 +79,19 @@ class Job {
   void note_end(std::size_t index, int status, bool killed);
   void escalate();
   void signal_all(int number) const;
-  void copy_output(Rank& rank, bool error_output, std::string& to_out, std::string& to_err) const;
-  bool wait_and_copy(std::chrono::milliseconds patience);
+  void say(const std::string& sentence) { pump_.say("gradwire: " + sentence); }
+  void flush();
   [[nodiscard]] bool all_ended() const;
   [[nodiscard]] std::chrono::milliseconds time_to_next_step() const;
 
   const LaunchOptions& options_;
   LaunchSignals signals_;
+  OutputPump pump_;
   std::vector<Rank> ranks_;
   int status_ = 0;  ///< of the first rank that failed
   bool ending_ = false;
   bool terminated_ = false;
+  bool interrupted_ = false;  ///< from outside
   Clock::time_point terminate_at_ = Clock::time_point::max();
   Clock::time_point kill_at_ = Clock::time_point::max();
 };
@@ -125,19 +104,34 @@ Job::~Job() {
 }
 
 int Job::run() {
-  if (!start()) return status_;
-  while (!all_ended()) {
-    wait_and_copy(time_to_next_step());
-    while (const auto number = signals_.next()) handle_signal(*number);
-    look_for_ended_ranks();
-    escalate();
+  if (start()) {
+    while (!all_ended()) {
+      pump_.wait(signals_.fd(), time_to_next_step());
+      while (const auto number = signals_.next()) handle_signal(*number);
+      look_for_ended_ranks();
+      escalate();
+    }
+    // What ranks have started may still hold their pipes.
+    signal_all(SIGKILL);
+    pump_.finish_reading();
   }
-  // What ranks have started may still hold their pipes.
-  signal_all(SIGKILL);
-  const auto deadline = Clock::now() + std::chrono::seconds(1);
-  while (wait_and_copy(std::chrono::milliseconds(50)) && Clock::now() < deadline) {
-  }
+  flush();
   return status_;
+}
+
+/// Waits for whoever takes our output, unless it has been said that this should end.
+void Job::flush() {
+  const auto deadline =
+      interrupted_ ? Clock::now() + std::chrono::milliseconds(500) : Clock::time_point::max();
+  while (pump_.has_backlog() && Clock::now() < deadline) {
+    pump_.wait(signals_.fd(), std::chrono::milliseconds(interrupted_ ? 50 : 1000));
+    while (const auto number = signals_.next()) {
+      handle_signal(*number);
+      if (!is_deadly(*number)) continue;
+      if (status_ == 0) status_ = kKilledBy + *number;
+      return;
+    }
+  }
 }
 
 bool Job::start() {
@@ -153,7 +147,8 @@ bool Job::start() {
     child.inherit_input = r == 0 && ::isatty(STDIN_FILENO) == 0;
     const std::string prefix = fmt::format("[{:>{}}] ", r, width);
     try {
-      ranks_.push_back({start_child(child), LinePrefixer(prefix), LinePrefixer(prefix), std::nullopt});
+      ranks_.push_back({start_child(child), std::nullopt});
+      pump_.add(std::move(ranks_.back().child.out), std::move(ranks_.back().child.err), prefix);
     } catch (const std::system_error& error) {
       say(error.what());
       status_ = error.code().value() == ENOENT ? kNotFound : kCannotRun;
@@ -174,6 +169,7 @@ void Job::handle_signal(int number) {
   const bool deadly = is_deadly(number);
   const bool impatient = deadly && terminated_;
   signal_all(impatient ? SIGKILL : number);
+  interrupted_ = interrupted_ || deadly;
   if (deadly && !terminated_) {
     terminated_ = true;
     ending_ = true;
@@ -224,45 +220,6 @@ void Job::escalate() {
 
 void Job::signal_all(int number) const {
   for (const auto& rank : ranks_) rank.child.signal(number);
-}
-
-/// Returns whether any pipe is still open.
-bool Job::wait_and_copy(std::chrono::milliseconds patience) {
-  std::vector<pollfd> entries{{signals_.fd(), POLLIN, 0}};
-  std::vector<std::pair<Rank*, bool>> sources;
-  for (auto& rank : ranks_) {
-    for (const bool error_output : {false, true}) {
-      const auto& pipe = error_output ? rank.child.err : rank.child.out;
-      if (!pipe) continue;
-      entries.push_back({pipe.get(), POLLIN, 0});
-      sources.emplace_back(&rank, error_output);
-    }
-  }
-  if (sources.empty() && all_ended()) return false;
-  ::poll(entries.data(), entries.size(), static_cast<int>(patience.count()));
-  std::string to_out;
-  std::string to_err;
-  for (std::size_t i = 0; i < sources.size(); ++i) {
-    if (entries[i + 1].revents == 0) continue;
-    copy_output(*sources[i].first, sources[i].second, to_out, to_err);
-  }
-  write_all(STDOUT_FILENO, to_out);
-  write_all(STDERR_FILENO, to_err);
-  return !sources.empty();
-}
-
-void Job::copy_output(Rank& rank, bool error_output, std::string& to_out, std::string& to_err) const {
-  auto& pipe = error_output ? rank.child.err : rank.child.out;
-  auto& prefixer = error_output ? rank.err : rank.out;
-  auto& to = error_output ? to_err : to_out;
-  std::array<char, 65536> buffer{};
-  const auto got = ::read(pipe.get(), buffer.data(), buffer.size());
-  if (got > 0) {
-    prefixer.feed(std::string_view(buffer.data(), static_cast<std::size_t>(got)), to);
-  } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-    prefixer.finish(to);
-    pipe.reset();
-  }
 }
 
 bool Job::all_ended() const {

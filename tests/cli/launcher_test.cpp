@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,12 +20,15 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace gradwire::cli {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::AllOf;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::UnorderedElementsAre;
@@ -40,12 +44,18 @@ LaunchOptions shell(int ranks, const std::string& script) {
 /// A launcher in a process of its own, whose output can be read.
 class Launcher {
  public:
+  using Ends = std::array<int, 2>;  ///< what can be read from and what can be written to
+
   /// `before` is called in that process first.
   explicit Launcher(
-      const LaunchOptions& options, const std::function<void()>& before = [] {}) {
-    std::array<int, 2> out{};
-    std::array<int, 2> err{};
-    EXPECT_EQ(pipe2(out.data(), O_CLOEXEC), 0);
+      const LaunchOptions& options, const std::function<void()>& before = [] {})
+      : Launcher(options, make_pipe(), before) {
+    read_output();
+  }
+  /// Its output goes into `out`, and stays there until read_output().
+  Launcher(
+      const LaunchOptions& options, Ends out, const std::function<void()>& before = [] {}) {
+    Ends err{};
     EXPECT_EQ(pipe2(err.data(), O_CLOEXEC), 0);
     pid_ = fork();
     if (pid_ == 0) {
@@ -56,7 +66,7 @@ class Launcher {
     }
     close(out[1]);
     close(err[1]);
-    readers_.emplace_back([this, fd = out[0]] { slurp(fd, out_); });
+    unread_ = out[0];
     readers_.emplace_back([this, fd = err[0]] { slurp(fd, err_); });
   }
   ~Launcher() {
@@ -65,7 +75,21 @@ class Launcher {
   Launcher(const Launcher&) = delete;
   Launcher& operator=(const Launcher&) = delete;
 
+  static Ends make_pipe() {
+    Ends ends{};
+    EXPECT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+    return ends;
+  }
+  static Ends make_socket() {
+    Ends ends{};
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+    return ends;
+  }
+
   [[nodiscard]] pid_t pid() const { return pid_; }
+  void read_output() {
+    readers_.emplace_back([this, fd = std::exchange(unread_, -1)] { slurp(fd, out_); });
+  }
 
   /// As a shell gives it; 128 + SIGKILL when it does not end.
   int status() {
@@ -76,6 +100,7 @@ class Launcher {
       std::this_thread::sleep_for(1ms);
     }
     pid_ = -1;
+    if (unread_ >= 0) close(std::exchange(unread_, -1));
     for (auto& reader : readers_) reader.join();
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
@@ -99,6 +124,7 @@ class Launcher {
   }
 
   pid_t pid_ = -1;
+  int unread_ = -1;
   std::string out_;
   std::string err_;
   std::vector<std::thread> readers_;
@@ -187,7 +213,7 @@ TEST(Launcher, SharesTheCoresUnlessTold) {
     Launcher many(shell(ranks, script));
     EXPECT_EQ(many.status(), 0);
     const std::string rank = ranks > 10 ? "[ 0]" : "[0]";
-    EXPECT_THAT(many.lines(), testing::Contains(fmt::format("{} {} {} passive", rank, share, share)));
+    EXPECT_THAT(many.lines(), Contains(fmt::format("{} {} {} passive", rank, share, share)));
   }
   setenv("OMP_NUM_THREADS", "7", 1);
   Launcher told(shell(1, script));
@@ -224,6 +250,50 @@ TEST(Launcher, CopiesALotOfOutput) {
   Launcher launcher(shell(2, "seq 1 50000"));
   EXPECT_EQ(launcher.status(), 0);
   EXPECT_EQ(launcher.lines().size(), 100'000U);
+}
+
+TEST(Launcher, KeepsOutputForWhoTakesItLate) {
+  Launcher launcher(shell(2, "seq 1 250000; echo end of $GRADWIRE_RANK"), Launcher::make_pipe());
+  std::this_thread::sleep_for(2s);
+  launcher.read_output();
+  EXPECT_EQ(launcher.status(), 0);
+  EXPECT_EQ(launcher.lines().size(), 500'002U);
+  EXPECT_THAT(launcher.lines(), AllOf(Contains("[0] end of 0"), Contains("[1] end of 1")));
+}
+
+TEST(Launcher, CanBeStoppedWhenNobodyTakesItsOutput) {
+  for (const bool socket : {false, true}) {
+    const Traces traces;
+    Launcher launcher(shell(2, "echo $$ > " + traces.folder() + "/$GRADWIRE_RANK; exec yes"),
+                      socket ? Launcher::make_socket() : Launcher::make_pipe());
+    ASSERT_TRUE(traces.wait_for(2));
+    std::this_thread::sleep_for(300ms);
+    kill(launcher.pid(), SIGTERM);
+    EXPECT_EQ(launcher.status(), 128 + SIGTERM);
+    for (const pid_t pid : traces.pids()) EXPECT_TRUE(gone(pid));
+  }
+}
+
+TEST(Launcher, SeesDeadRanksWhenNobodyTakesItsOutput) {
+  const Traces traces;
+  Launcher launcher(shell(2, "echo $$ > " + traces.folder() +
+                                 "/$GRADWIRE_RANK; test $GRADWIRE_RANK = 0 && exec yes; sleep 0.5; exit 3"),
+                    Launcher::make_pipe());
+  ASSERT_TRUE(traces.wait_for(2));
+  for (const pid_t pid : traces.pids()) EXPECT_TRUE(gone(pid));
+  launcher.read_output();
+  EXPECT_EQ(launcher.status(), 3);
+}
+
+TEST(Launcher, AnInterruptionEndsTheWaitForWhoTakesTheOutput) {
+  const Traces traces;
+  Launcher launcher(
+      shell(1, "echo $$ > " + traces.folder() + "/$GRADWIRE_RANK; head -c 150000 /dev/zero | tr '\\0' '\\n'"),
+      Launcher::make_pipe());
+  ASSERT_TRUE(traces.wait_for(1));
+  for (const pid_t pid : traces.pids()) EXPECT_TRUE(gone(pid));
+  kill(launcher.pid(), SIGINT);
+  EXPECT_EQ(launcher.status(), 128 + SIGINT);
 }
 
 TEST(Launcher, ReturnsTheStatusOfTheRankThatFailed) {
