@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
+#include "transport/transport.hpp"
 #include "wire/hello.hpp"
 
 namespace gradwire::transport {
@@ -17,8 +18,9 @@ struct Greeting {
   std::string from;     ///< names the other side in errors
   bool dialed = false;  ///< this side connected; otherwise the other one did
   bool shm = false;     ///< a Unix socket, which carries descriptors too
-  int peer = -1;        ///< when dialed
-  int connection = 0;   ///< when dialed
+  Clock::time_point since = Clock::now();
+  int peer = -1;       ///< when dialed
+  int connection = 0;  ///< when dialed
   std::vector<base::UniqueFd> descriptors;
 
   /// Reads what is there; the hello when it is complete. Throws Error: what hello_size() and read_hello()

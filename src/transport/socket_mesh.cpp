@@ -30,8 +30,14 @@ constexpr const char* kFailedKey = "failed";
 constexpr milliseconds kFailedInterval{250};
 /// Each pair has one beside those for data: see TcpLink.
 constexpr int kControlConnections = 1;
+constexpr milliseconds kCrowdedPause{10};
 constexpr milliseconds kRedialPause{50};
 constexpr std::chrono::seconds kRedialTime{5};
+/// Who connects says hello at once; a stranger that does not is given no longer than this, and no longer than
+/// the shorter time where descriptors or places run out.
+constexpr std::chrono::seconds kHelloPatience{10};
+constexpr std::chrono::seconds kShortHelloPatience{1};
+constexpr std::ptrdiff_t kMaxCallers = 1024;
 
 /// What came together for one peer so far.
 struct Meeting {
@@ -87,6 +93,9 @@ class Mesher {
   void dial_tcp_connection(int peer, int connection);
   void greet();
   void accept_all(const base::UniqueFd& listener, bool shm);
+  [[nodiscard]] bool make_room();
+  void drop_silent_callers(Clock::duration patience);
+  [[nodiscard]] std::ptrdiff_t callers() const;
   bool take(Greeting& greeting);
   [[nodiscard]] wire::Hello expected_hello(const Greeting& greeting) const;
   void enter(Greeting& greeting, const wire::Hello& hello);
@@ -107,6 +116,7 @@ class Mesher {
   std::vector<AddressRecord> records_;
   std::vector<Meeting> meetings_;
   std::vector<Greeting> greetings_;
+  bool crowded_ = false;   // no place for another caller: let some time pass before the next is accepted
   std::string strangers_;  // who was turned away, for the error when somebody is missing
 };
 
@@ -243,15 +253,17 @@ void Mesher::dial_tcp_connection(int peer, int connection) {
 
 void Mesher::greet() {
   std::vector<pollfd> wanted;
-  wanted.push_back({unix_listener_.get(), POLLIN, 0});
-  wanted.push_back({tcp_listener_.get(), POLLIN, 0});
+  wanted.push_back({crowded_ ? -1 : unix_listener_.get(), POLLIN, 0});
+  wanted.push_back({crowded_ ? -1 : tcp_listener_.get(), POLLIN, 0});
   for (const auto& greeting : greetings_) wanted.push_back({greeting.socket.get(), POLLIN, 0});
-  const auto patience = std::min(time_left(deadline_), kFailedInterval);
+  const auto patience = std::min(time_left(deadline_), crowded_ ? kCrowdedPause : kFailedInterval);
+  crowded_ = false;
   const int ready = ::poll(wanted.data(), wanted.size(), static_cast<int>(patience.count()));
   if (ready <= 0 || Clock::now() >= next_failed_check_) {
     next_failed_check_ = Clock::now() + kFailedInterval;
     throw_if_others_failed();
     if (Clock::now() >= deadline_) throw unfinished();
+    drop_silent_callers(std::min<Clock::duration>(kHelloPatience, options_.timeout / 2));
   }
   if (ready <= 0) return;
 
@@ -273,9 +285,11 @@ void Mesher::accept_all(const base::UniqueFd& listener, bool shm) {
     greeting.socket.reset(
         ::accept4(listener.get(), address.get(), &address.size, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!greeting.socket) {
-      if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
-        throw system_error("cannot accept a connection", "raise the limit on open files (ulimit -n)");
-      }
+      if (errno == EINTR || errno == ECONNABORTED) continue;
+      const bool is_short = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS;
+      const Error error =
+          system_error("cannot accept a connection", "raise the limit on open files (ulimit -n)");
+      if (is_short && !make_room()) throw error;
       return;
     }
     greeting.shm = shm;
@@ -285,7 +299,28 @@ void Mesher::accept_all(const base::UniqueFd& listener, bool shm) {
       continue;
     }
     greetings_.push_back(std::move(greeting));
+    if (callers() >= kMaxCallers && make_room() && crowded_) return;
   }
+}
+
+std::ptrdiff_t Mesher::callers() const {
+  return std::count_if(greetings_.begin(), greetings_.end(), [](const auto& each) { return !each.dialed; });
+}
+
+/// False when there is nobody whose place could be taken, now or a little later.
+bool Mesher::make_room() {
+  const auto before = callers();
+  if (before == 0) return false;
+  drop_silent_callers(std::min<Clock::duration>(kShortHelloPatience, options_.timeout / 2));
+  crowded_ = callers() == before;
+  return true;
+}
+
+void Mesher::drop_silent_callers(Clock::duration patience) {
+  const auto latest = Clock::now() - patience;
+  const auto dropped = std::erase_if(
+      greetings_, [&](const auto& greeting) { return !greeting.dialed && greeting.since <= latest; });
+  if (dropped > 0) note_stranger(fmt::format("{} connections said no whole hello", dropped));
 }
 
 /// Whether the greeting is over, either way.
@@ -375,6 +410,7 @@ Error Mesher::unfinished() {
 }
 
 std::unique_ptr<Endpoint> Mesher::finish() {
+  greetings_.clear();  // strangers: what is left to be opened may need their descriptors
   const auto rate = options_.link_rate > 0 ? std::make_shared<LinkRate>(options_.link_rate) : nullptr;
   std::vector<std::unique_ptr<PeerLink>> links(meetings_.size());
   for (int peer = 0; peer < options_.world_size; ++peer) {
