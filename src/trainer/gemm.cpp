@@ -32,15 +32,15 @@ void gemm(Transpose transpose_a, Transpose transpose_b, int m, int n, int k, con
 
 void set_gemm_threads(int threads) { omp_set_num_threads(std::max(threads, 1)); }
 
-int default_gemm_threads(int local_ranks) {
-  return std::clamp(omp_get_num_procs() / std::max(local_ranks, 1), 1, omp_get_max_threads());
+int default_gemm_threads(int ranks) {
+  return std::clamp(omp_get_num_procs() / std::max(ranks, 1), 1, omp_get_max_threads());
 }
 
 #else
 
 void set_gemm_threads(int /*threads*/) {}
 
-int default_gemm_threads(int /*local_ranks*/) { return 1; }
+int default_gemm_threads(int /*ranks*/) { return 1; }
 
 #endif
 

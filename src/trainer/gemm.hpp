@@ -11,7 +11,7 @@ void gemm(Transpose transpose_a, Transpose transpose_b, int m, int n, int k, con
 
 /// How many threads the calling thread's next gemm may use.
 void set_gemm_threads(int threads);
-/// What OMP_NUM_THREADS or the machine allow, shared among `local_ranks`; at least 1.
-int default_gemm_threads(int local_ranks);
+/// What OMP_NUM_THREADS or the machine allow, shared among `ranks`; at least 1.
+int default_gemm_threads(int ranks);
 
 }  // namespace gradwire::trainer

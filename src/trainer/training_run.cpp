@@ -13,6 +13,7 @@
 #include "gradwire/reducer.hpp"
 #include "trainer/agreement.hpp"
 #include "trainer/checkpoint_set.hpp"
+#include "trainer/core_sharing.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/gemm.hpp"
 #include "trainer/joined.hpp"
@@ -48,9 +49,7 @@ class TrainingRun {
         sampler_(data.train.count(), comm_.rank(), comm_.world_size(), options.batch, options.seed),
         total_steps_(options.steps != 0 ? options.steps : options.epochs * sampler_.steps_per_epoch()),
         loss_slot_(1),
-        reducer_(make_reducer()) {
-    threads_ = options.threads != 0 ? options.threads : default_gemm_threads(comm_.world_size());
-  }
+        reducer_(make_reducer()) {}
 
   TrainReport run(const ProgressCallback& progress);
 
@@ -128,8 +127,10 @@ void TrainingRun::require_agreement() {
 }
 
 void TrainingRun::begin() {
-  set_gemm_threads(threads_);
   require_agreement();
+  const int sharing = ranks_sharing(comm_, usable_cores());
+  threads_ = options_.threads != 0 ? options_.threads : default_gemm_threads(sharing);
+  set_gemm_threads(threads_);
   if (options_.resume.empty()) {
     model_.initialize(options_.seed);
     // Mathematical functions may differ by a bit between machines.

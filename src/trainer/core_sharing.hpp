@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+
+#include "gradwire/communicator.hpp"
+
+namespace gradwire::trainer {
+
+/// The same number for threads of one machine that may run on the same cores, in whatever process. Others
+/// have different ones: other machines, and ranks that their launcher has bound to cores of their own.
+std::uint64_t usable_cores();
+
+/// How many ranks, this one included, gave the same number. Collective.
+int ranks_sharing(Communicator& comm, std::uint64_t cores);
+
+}  // namespace gradwire::trainer
