@@ -398,15 +398,17 @@ void Mesher::note_stranger(const std::string& what) {
 }
 
 Error Mesher::unfinished() {
-  std::string list;
+  std::vector<int> missing;
   for (int peer = 0; peer < options_.world_size; ++peer) {
-    if (peer == options_.rank || meetings_[static_cast<std::size_t>(peer)].missing == 0) continue;
-    list += fmt::format("{}{}", list.empty() ? "" : ", ", peer);
+    if (peer != options_.rank && meetings_[static_cast<std::size_t>(peer)].missing > 0)
+      missing.push_back(peer);
   }
-  return {strangers_.empty() ? ErrorCode::timeout : ErrorCode::corrupt_frame,
-          fmt::format("no connection with rank {} of {} within {:g} s{}", list, options_.world_size,
+  return {ErrorCode::timeout,
+          fmt::format("no connection with {} {} of {} within {:g} s{}",
+                      missing.size() == 1 ? "rank" : "ranks", fmt::join(missing, ", "), options_.world_size,
                       std::chrono::duration<double>(options_.timeout).count(), strangers_),
-          "see their messages, and whether a firewall is between the hosts"};
+          "see their messages, and whether a firewall is between the hosts",
+          missing.size() == 1 ? std::optional(missing.front()) : std::nullopt};
 }
 
 std::unique_ptr<Endpoint> Mesher::finish() {

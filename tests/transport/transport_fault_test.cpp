@@ -516,7 +516,10 @@ TEST_F(Stranger, WithADamagedHelloIsRefused) {
       return bytes;
     });
     ASSERT_TRUE(error) << at;
-    EXPECT_EQ(error->code(), ErrorCode::corrupt_frame) << at << ": " << error->what();
+    EXPECT_EQ(error->code(), ErrorCode::timeout) << at << ": " << error->what();
+    EXPECT_EQ(error->peer(), 1);
+    EXPECT_THAT(error->what(), testing::AllOf(testing::HasSubstr("no connection with rank 1 of 2"),
+                                              testing::HasSubstr("turned away (corrupt_frame")));
     EXPECT_EQ(answered_.peer, wire::kNoRank);
     store_.clear();
   }
@@ -637,6 +640,25 @@ TEST_F(Stranger, ManyThatSayNothingLeaveRoomForRanks) {
   ::waitpid(crowd, nullptr, 0);
   ::close(ready[0]);
   ::close(ready[1]);
+}
+
+TEST_F(Stranger, IsNotTakenForTheCauseOfAMissingRank) {
+  const auto error = error_of_rank(0, [&] {
+    publish(1, numeric_address("127.0.0.1", 1), 5);
+    const auto record = read_record(store_.get(key(0), kSoon).value(), 0, options_for({"tcp", "tcp"}, 1, 2));
+    std::string problem;
+    const auto socket =
+        dial_tcp(numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem);
+    const std::string request = "GET / HTTP/1.1\r\n\r\n";
+    ASSERT_GT(::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL), 0);
+    pollfd wanted = {socket.get(), POLLRDHUP, 0};
+    ::poll(&wanted, 1, 3000);
+  });
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->code(), ErrorCode::timeout);
+  EXPECT_EQ(error->peer(), 1);
+  EXPECT_THAT(error->what(), testing::AllOf(testing::HasSubstr("no connection with rank 1 of 2"),
+                                            testing::HasSubstr("not a gradwire rank")));
 }
 
 TEST_F(Stranger, ThatCountsOtherRanksIsRefusedByAll) {
