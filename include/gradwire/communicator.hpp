@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -27,7 +26,8 @@ enum class Collective;
 }
 
 enum class OnNonFinite {
-  error,      ///< a NaN or infinity in a lossy operation ends it with non_finite on every rank
+  error,      ///< a NaN or infinity in a lossy operation ends it with non_finite: on every rank, but for
+              ///< reduce_scatter, on those that saw it
   propagate,  ///< the operation succeeds and its result is NaN everywhere (what loss scaling needs)
 };
 
@@ -64,7 +64,9 @@ struct OperationOptions {
   std::uint32_t tag = 0;  ///< any number; ranks whose tags differ for an operation get order_mismatch
 };
 
-/// A tensor of an operation, with its residual.
+/// A tensor of an operation, with its residual: error feedback adds what earlier encodings lost before it
+/// encodes (F. Seide et al., "1-Bit Stochastic Gradient Descent and its Application to Data-Parallel
+/// Distributed Training of Speech DNNs", Interspeech 2014).
 struct OperationTensor {
   Tensor tensor{};
   /// Error feedback, `tensor.count` float32 or empty (no feedback), in units of the sum over ranks. Read, and
@@ -87,7 +89,7 @@ class GRADWIRE_EXPORT Plan {
   /// start() and wait.
   void run();
   /// Submits; every rank must submit the same operations in the same order.
-  Work start();
+  [[nodiscard]] Work start();
 
   /// Bytes of frames (headers included) that one run sends from this rank.
   [[nodiscard]] std::uint64_t wire_bytes() const;
@@ -95,9 +97,12 @@ class GRADWIRE_EXPORT Plan {
   [[nodiscard]] std::map<std::string, std::uint64_t> wire_bytes_by_codec() const;
   /// The algorithm in use, "auto" resolved; that of the largest part when tensors use different codecs.
   [[nodiscard]] std::string algorithm() const;
-  /// reduce_scatter, allgather: [begin, end) of this rank's part in tensor `index`.
+  /// reduce_scatter, allgather: [begin, end) of this rank's part in tensor `index`, in elements. It follows
+  /// from the sizes, the codec and the algorithm: a reduce_scatter and the allgather that belongs to it take
+  /// the same ones.
   [[nodiscard]] std::pair<std::size_t, std::size_t> owned(std::size_t index) const;
-  /// After a completed run: whether any rank saw a NaN or infinity (only lossy codecs look).
+  /// After a completed run: whether a NaN or infinity was seen (only lossy codecs look): on any rank, but for
+  /// reduce_scatter, where each rank knows of its own part and of what it sent.
   [[nodiscard]] bool non_finite() const;
   /// Exchanges the roles of residual and next_residual of every tensor: what a step that ended well does. Not
   /// while it runs.
@@ -106,6 +111,7 @@ class GRADWIRE_EXPORT Plan {
  private:
   friend class Communicator;
   Plan(std::shared_ptr<runtime::Engine> engine, std::shared_ptr<runtime::Operation> operation) noexcept;
+  [[nodiscard]] runtime::Operation& operation() const;
   std::shared_ptr<runtime::Engine> engine_;
   std::shared_ptr<runtime::Operation> operation_;
 };
@@ -117,11 +123,12 @@ struct Traffic {
   double exposed_seconds = 0;         ///< time callers spent inside wait()
 };
 
-/// One rank's membership in a group of ranks. Several may exist in one process.
+/// One rank's membership in a group of ranks. Several may exist in one process. Operations throw what
+/// docs/errors.md lists; bad arguments before anything was sent.
 /// Any thread may submit, one at a time; wait from any thread makes progress. After an Error other than
 /// invalid_argument, unsupported or non_finite the communicator is unusable and every operation throws the
-/// same error until it is rebuilt. Copies refer to the same communicator; the last one to go says goodbye to
-/// the peers.
+/// same error until it is rebuilt. Copies refer to the same communicator, and so do its plans and works; the
+/// last of them to go says goodbye to the peers, which may take seconds if one hangs.
 class GRADWIRE_EXPORT Communicator {
  public:
   /// A communicator of one rank.
@@ -140,7 +147,8 @@ class GRADWIRE_EXPORT Communicator {
   /// Sums (or averages) `tensor` over all ranks, in place, the same bits on every rank. `residual` as in
   /// OperationTensor.
   void allreduce(Tensor tensor, const OperationOptions& options = {}, std::span<float> residual = {});
-  Work allreduce_async(Tensor tensor, const OperationOptions& options = {}, std::span<float> residual = {});
+  [[nodiscard]] Work allreduce_async(Tensor tensor, const OperationOptions& options = {},
+                                     std::span<float> residual = {});
 
   /// The sum over ranks; rank r's result is its owned range (see Plan::owned), the rest is unspecified.
   /// Returns that range.

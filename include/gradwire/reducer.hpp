@@ -39,14 +39,17 @@ struct ReducerMetrics {
   std::uint64_t steps = 0;
   std::map<std::string, std::uint64_t> wire_bytes;  ///< by codec, sent from this rank
   double residual_over_gradient = 0;  ///< |residual| / |gradient|, this rank, last measured step
-  double result_over_mean = 0;        ///< |result| / |mean|: the norm of what came out over that of the
-                                      ///< uncompressed mean's bound, last measured step
+  double result_over_mean = 0;        ///< |result| / |mean|: the norm of what came out over that of an
+                                      ///< uncompressed exchange, last measured step
   double exposed_seconds = 0;         ///< time spent inside wait()
 };
 
-/// Averages a model's gradients over all ranks, step after step, with error feedback.
-/// Construct it with the same names, sizes and options on every rank: a difference is an order_mismatch on
-/// all of them. ready() and wait() are for one thread at a time.
+/// Averages a model's gradients over all ranks, step after step, with error feedback (Seide et al. 2014; why
+/// it converges: S. P. Karimireddy et al., "Error Feedback Fixes SignSGD and other Gradient Compression
+/// Schemes", ICML 2019).
+/// Construct it with the same names, in the same order, sizes and options on every rank: a difference is an
+/// order_mismatch on all of them. ready() and wait() are for one thread at a time. Destroying it in the
+/// middle of a step aborts the communicator: nothing else gives the buffers back.
 class GRADWIRE_EXPORT Reducer {
  public:
   /// `tensors` in the order in which gradients are produced in the backward pass if that is known.
@@ -72,17 +75,19 @@ class GRADWIRE_EXPORT Reducer {
   /// Collective. The residuals of all ranks summed into one state, the same on every rank; loading it works
   /// in any world size.
   [[nodiscard]] std::string save_collapsed_state();
-  /// Takes either kind. Throws Error(invalid_argument) for bytes that are not a state, or of other tensors.
+  /// Takes either kind. Throws Error(invalid_argument) for bytes that are not a state, a state of other
+  /// tensors, or another rank's.
   void load_state(const std::string& state);
   /// After the world size changed under averaging, or the loss scale: residuals times `factor`.
   void rescale_residuals(float factor);
 
-  /// Residual of one tensor as of the last finished step. Empty when it has none.
+  /// Residual of one tensor as of the last finished step, float32, as many as it has elements; empty when it
+  /// has none. Valid until the next ready(), wait(), set_codec() or load_state().
   [[nodiscard]] std::span<const float> residual(const std::string& name) const;
   [[nodiscard]] std::uint64_t step() const noexcept;
 
-  /// Norms cost a pass over the gradients: they are measured on steps that follow a call of
-  /// measure_next_step().
+  /// Collective: all ranks call it before the same step. That step also exchanges the gradients without a
+  /// codec, to compare: it takes as long as one with codec "none".
   void measure_next_step();
   [[nodiscard]] ReducerMetrics metrics() const;
   void reset_metrics();

@@ -23,9 +23,9 @@ class GRADWIRE_EXPORT Work {
 
   /// Makes progress until the operation has ended; throws the Error it ended with. Without an argument the
   /// communicator's timeout (time without progress) applies; with one, at most `patience` of time passes,
-  /// then false is returned and the operation goes on.
+  /// then false is returned and the operation goes on; zero polls.
   void wait();
-  bool wait_for(std::chrono::nanoseconds patience);
+  [[nodiscard]] bool wait_for(std::chrono::nanoseconds patience);
 
  private:
   friend class runtime::Engine;

@@ -1,6 +1,8 @@
 #include "runtime/engine.hpp"
 
 #include <algorithm>
+#include <exception>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,9 +14,13 @@
 namespace gradwire::runtime {
 namespace {
 
-constexpr std::size_t kCachedOperations = 64;
+constexpr std::size_t kCachedOperations = 32;
 constexpr std::size_t kExpectedInFlight = 64;
 constexpr std::chrono::milliseconds kClosePatience{2000};
+/// So long between two looks counts as waiting, however long the caller stayed away.
+constexpr std::chrono::milliseconds kAway{50};
+/// Whoever asks for more means for ever; sums of times must not overflow.
+constexpr std::chrono::milliseconds kLongestTimeout = std::chrono::hours(24 * 365);
 
 transport::EndpointOptions endpoint_options(const CommunicatorOptions& options) {
   transport::EndpointOptions endpoint;
@@ -52,6 +58,7 @@ void check_options(const CommunicatorOptions& options) {
 
 Engine::Engine(CommunicatorOptions options) : options_(std::move(options)) {
   check_options(options_);
+  options_.timeout = std::min(options_.timeout, kLongestTimeout);
   if (!options_.codec.empty()) (void)compress::make_codec(options_.codec);
   if (options_.world_size > 1) {
     if (!options_.store) {
@@ -96,14 +103,13 @@ std::shared_ptr<Operation> Engine::cached(collectives::Collective collective,
   const std::string description = describe_operation(collective, tensors, options, options_.codec);
   {
     const std::lock_guard lock(mutex_);
-    for (const auto& operation : cache_) {
+    for (auto entry = cache_.begin(); entry != cache_.end(); ++entry) {
       // Only the cache holds it: nobody can be running it, or about to.
-      if (operation.use_count() != 1 || operation->description != description ||
-          operation->on_non_finite != options.on_non_finite) {
-        continue;
-      }
-      operation->bind(tensors);
-      return operation;
+      if (entry->use_count() != 1 || (*entry)->description != description) continue;
+      (*entry)->bind(tensors);
+      (*entry)->set_tag(options.tag);
+      std::rotate(entry, entry + 1, cache_.end());  // the last to be dropped
+      return cache_.back();
     }
   }
   auto operation = build_operation(collective, tensors, options, rank(), world_size(), options_.codec);
@@ -154,10 +160,12 @@ bool Engine::done(const Operation& operation, std::uint64_t sequence) const noex
 bool Engine::wait(Operation& operation, std::uint64_t sequence, std::optional<Clock::time_point> deadline) {
   const auto begin = Clock::now();
   const auto enough = [&] { return done(operation, sequence); };
+  const auto too_late = [&] { return deadline && Clock::now() >= *deadline; };
   std::unique_lock lock(mutex_);
+  bool drove = false;
   while (!enough()) {
-    if (deadline && Clock::now() >= *deadline) break;
     if (driving_ || progress_thread_.joinable()) {
+      if (too_late()) break;
       if (deadline) {
         changed_.wait_until(lock, *deadline);
       } else {
@@ -165,6 +173,8 @@ bool Engine::wait(Operation& operation, std::uint64_t sequence, std::optional<Cl
       }
       continue;
     }
+    // Who polls with a time of zero makes progress too.
+    if (std::exchange(drove, true) && too_late()) break;
     driving_ = true;
     lock.unlock();
     drive(enough, deadline);
@@ -187,49 +197,36 @@ bool Engine::wait(Operation& operation, std::uint64_t sequence, std::optional<Cl
 }
 
 template <typename Enough>
-void Engine::drive(Enough enough, std::optional<Clock::time_point> deadline) {
+void Engine::drive(Enough enough, std::optional<Clock::time_point> deadline) noexcept {
   const base::FloatMode float_mode;
   try {
-    last_progress_ = Clock::now();
+    // While nobody drove, the caller was busy: that counts as waiting for a moment only.
+    if (looked_ != Clock::time_point{}) looked_ = std::max(looked_, Clock::now() - kAway);
     while (!enough()) {
       if (failed_.load()) return;
       if (pass()) {
-        last_progress_ = {};
+        stalled_ = {};
+        looked_ = {};
         continue;
       }
       if (enough()) return;
       const auto now = Clock::now();
-      if (last_progress_ == Clock::time_point{}) last_progress_ = now;
+      if (looked_ != Clock::time_point{}) stalled_ += now - looked_;
+      looked_ = now;
       if (deadline && now >= *deadline) return;
       if (!endpoint_) return;
-      auto until = last_progress_ + options_.timeout;
-      if (now >= until) throw timeout_error(rank());
+      if (stalled_ >= options_.timeout) throw timeout_error();
+      auto until = now + (options_.timeout - stalled_);
       if (deadline) until = std::min(until, *deadline);
       endpoint_->wait(until);
     }
-  } catch (const Error& error) {
-    fail(error);
-  } catch (const std::exception& error) {
-    fail(Error(ErrorCode::system, error.what(), "free memory, or report this"));
+  } catch (...) {
+    fail(std::current_exception());
   }
 }
 
-void Engine::abort() noexcept {
-  std::unique_lock lock(mutex_);
-  abort_asked_.store(true);
-  while (!failed_.load()) {
-    if (driving_) {
-      if (endpoint_) endpoint_->wake();
-      changed_.wait(lock);
-      continue;
-    }
-    driving_ = true;
-    lock.unlock();
-    drive([] { return false; }, std::nullopt);
-    lock.lock();
-    driving_ = false;
-  }
-  changed_.notify_all();
+void Engine::drive_to_failure() noexcept {
+  drive([] { return false; }, std::nullopt);
 }
 
 bool Engine::pass() {
@@ -253,6 +250,10 @@ bool Engine::take_submissions() {
     for (auto& operation : submitted_) active_.push_back(std::move(operation));
     submitted_.clear();
     has_submissions_.store(false);
+  }
+  if (before == 0) {
+    stalled_ = {};
+    looked_ = {};
   }
   in_flight_.store(active_.size());
   const wire::Header prototype{.communicator = options_.id, .sender = static_cast<std::uint32_t>(rank())};
@@ -308,54 +309,15 @@ void Engine::retire_finished() {
   changed_.notify_all();
 }
 
-void Engine::fail(const Error& cause) {
-  // A peer's timeout is this rank's too: it tells what this rank knows.
-  Error reported = cause.code() == ErrorCode::timeout ? timeout_error(cause.peer().value_or(rank())) : cause;
-  if (endpoint_) {
-    // What this rank found out itself says more than what peers say of it, unless one of them died.
-    const Error learned = endpoint_->abort(cause);
-    if (cause.code() == ErrorCode::peer_lost || learned.code() == ErrorCode::peer_lost) reported = learned;
-  }
-  const std::lock_guard lock(mutex_);
-  failure_ = reported;
-  failed_.store(true);
-  active_.clear();
-  submitted_.clear();
-  has_submissions_.store(false);
-  in_flight_.store(0);
-  changed_.notify_all();
-}
-
-void Engine::throw_failure() const {
-  if (failure_) throw Error(*failure_);
-}
-
-Error Engine::timeout_error(int first) const {
-  std::string seen;
-  for (int peer = 0; peer < world_size(); ++peer) {
-    if (peer == rank()) continue;
-    const auto operations = channels_[static_cast<std::size_t>(peer)].seen;
-    seen += operations == 0 ? fmt::format(", rank {}: nothing yet", peer)
-                            : fmt::format(", rank {}: operation {}", peer, operations - 1);
-  }
-  const std::string waiting = active_.empty()
-                                  ? "nothing in flight"
-                                  : fmt::format("waiting in operation {} ({:.80})", active_.front()->number,
-                                                active_.front()->description);
-  const std::string who =
-      first == rank() ? "no progress" : fmt::format("rank {} gave up after no progress", first);
-  return Error(
-      ErrorCode::timeout,
-      fmt::format("{} for {:.1f} s, rank {} {}; last heard from each rank{}", who,
-                  std::chrono::duration<double>(options_.timeout).count(), rank(), waiting, seen),
-      "look at the rank whose operation is oldest: it submitted fewer operations, hangs, or is cut off",
-      first);
-}
-
 void Engine::start_progress_thread() {
   const std::lock_guard lock(mutex_);
   if (progress_thread_.joinable() || !endpoint_) return;
-  progress_thread_ = std::thread([this] { run_progress_thread(); });
+  try {
+    progress_thread_ = std::thread([this] { run_progress_thread(); });
+  } catch (const std::system_error& error) {
+    throw Error(ErrorCode::system, fmt::format("cannot start a progress thread: {}", error.what()),
+                "raise the limit on processes (ulimit -u), or go without overlap");
+  }
 }
 
 void Engine::run_progress_thread() {

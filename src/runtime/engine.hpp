@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -60,15 +61,32 @@ class Engine : public std::enable_shared_from_this<Engine> {
  private:
   /// Drives until `enough` or the deadline. Called by the driver without the mutex.
   template <typename Enough>
-  void drive(Enough enough, std::optional<Clock::time_point> deadline);
+  void drive(Enough enough, std::optional<Clock::time_point> deadline) noexcept;
+  void drive_to_failure() noexcept;
   bool pass();
   bool take_submissions();
   bool pump();
   void retire_finished();
-  void fail(const Error& cause);
-  void throw_failure() const;
-  [[nodiscard]] Error timeout_error(int first) const;
   void run_progress_thread();
+
+  // engine_failure.cpp
+  /// How far a rank has come.
+  struct Position {
+    std::uint32_t submitted = 0;
+    std::uint64_t order_hash = 0;
+  };
+  void fail(const std::exception_ptr& thrown) noexcept;
+  [[nodiscard]] static Error to_error(const std::exception_ptr& thrown);
+  /// Tells the peers, and returns what the callers here are told.
+  [[nodiscard]] Error end_with(const Error& cause);
+  void throw_failure() const;
+  [[nodiscard]] Error timeout_error() const;
+  /// `first` is the rank whose patience ended first.
+  [[nodiscard]] Error explain_timeout(int first) const;
+  void publish_position();
+  [[nodiscard]] std::optional<Position> position_of(int peer, Clock::time_point deadline) const;
+  [[nodiscard]] std::string position_key(int rank) const;
+  [[nodiscard]] std::string waiting_for() const;
 
   CommunicatorOptions options_;
   std::unique_ptr<transport::Endpoint> endpoint_;  ///< null when alone
@@ -95,7 +113,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::vector<collectives::Channel> channels_;
   std::vector<char> receive_blocked_;  ///< [peer] an earlier operation has yet to take its frames
   std::vector<char> send_blocked_;
-  Clock::time_point last_progress_;
+  Clock::duration stalled_{};   ///< time without progress
+  Clock::time_point looked_{};  ///< when that was last added to; the epoch: since then something moved
   std::atomic<std::size_t> in_flight_{0};
 
   std::thread progress_thread_;

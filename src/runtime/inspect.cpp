@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "base/float_mode.hpp"
 #include "collectives/layout.hpp"
 #include "collectives/oracle.hpp"
 #include "collectives/resolve.hpp"
@@ -112,6 +113,7 @@ std::vector<float> oracle_allreduce(const std::string& algorithm, const std::str
                                     const std::vector<std::vector<float>>& inputs,
                                     std::vector<std::vector<float>>& residuals) {
   check_tensors(inputs, residuals);
+  const base::FloatMode float_mode;
   const auto reference = compress::make_reference_codec(codec);
   const std::array<std::size_t, 1> counts{inputs.front().size()};
   const auto resolved = collectives::resolve(collectives::Collective::allreduce, algorithm, *reference,

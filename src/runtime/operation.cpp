@@ -38,6 +38,11 @@ void check_tensors(std::span<const OperationTensor> tensors) {
     const auto fits = [&](std::span<float> residual) {
       return residual.empty() || residual.size() == tensor.tensor.count;
     };
+    if (tensor.residual.empty() && !tensor.next_residual.empty()) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("tensor {} has a next_residual and no residual", i),
+                  "pass both, or the residual alone to have it replaced in place");
+    }
     if (!fits(tensor.residual) || !fits(tensor.next_residual)) {
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("tensor {} has {} elements but a residual of {} (next: {})", i,
@@ -59,8 +64,9 @@ std::uint64_t chain_hash(std::uint64_t order_hash, std::uint64_t fingerprint) no
 
 std::string describe_operation(Collective collective, std::span<const OperationTensor> tensors,
                                const OperationOptions& options, const std::string& codec_override) {
-  std::string text = fmt::format("{} algorithm={} average={} root={} tag={}", to_string(collective),
-                                 options.algorithm, options.average, options.root, options.tag);
+  std::string text = fmt::format("{} algorithm={} average={} root={} on_non_finite={}", to_string(collective),
+                                 options.algorithm, options.average, options.root,
+                                 options.on_non_finite == OnNonFinite::error ? "error" : "propagate");
   for (const OperationTensor& tensor : tensors) {
     text += fmt::format(" {}x{}:{}", tensor.tensor.count, to_string(tensor.tensor.dtype),
                         codec_of(tensor, options, codec_override));
@@ -80,7 +86,7 @@ std::shared_ptr<Operation> build_operation(Collective collective, std::span<cons
   operation->collective = collective;
   operation->on_non_finite = options.on_non_finite;
   operation->description = describe_operation(collective, tensors, options, codec_override);
-  operation->fingerprint = hash_of(operation->description);
+  operation->set_tag(options.tag);
 
   // Tensors that share a codec travel together, in the order in which the codecs first appear.
   std::vector<std::pair<std::string, std::vector<std::uint32_t>>> groups;
@@ -132,6 +138,8 @@ void Operation::bind(std::span<const OperationTensor> replacement) {
     }
   }
 }
+
+void Operation::set_tag(std::uint32_t tag) noexcept { fingerprint = chain_hash(hash_of(description), tag); }
 
 bool Operation::finished() const noexcept {
   return std::all_of(parts.begin(), parts.end(), [](const Part& part) { return part.executor.finished(); });

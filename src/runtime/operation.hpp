@@ -29,7 +29,7 @@ struct Operation {
   collectives::Collective collective = collectives::Collective::allreduce;
   OnNonFinite on_non_finite = OnNonFinite::error;
   std::string description;  ///< everything that ranks must agree on, readable: what the order hash covers
-  std::uint64_t fingerprint = 0;
+  std::uint64_t fingerprint = 0;  ///< of the description and the tag
   std::vector<OperationTensor> tensors;
   std::vector<Part> parts;
   std::vector<std::vector<float>> scratch;  ///< float32 sums of 16-bit tensors
@@ -47,6 +47,7 @@ struct Operation {
   void start(wire::Header prototype);
   /// After the last part: what a NaN or infinity on the way means for tensors and residuals.
   void settle();
+  void set_tag(std::uint32_t tag) noexcept;
   /// Points the parts at `tensors`' memory; shapes must be those it was built with.
   void bind(std::span<const OperationTensor> replacement);
 };
@@ -60,7 +61,7 @@ std::shared_ptr<Operation> build_operation(collectives::Collective collective,
                                            const OperationOptions& options, int rank, int ranks,
                                            const std::string& codec_override);
 
-/// What ranks must agree on, as one line; equal lines can share an Operation after bind().
+/// What ranks must agree on but for the tag, as one line; equal lines can share an Operation after bind().
 std::string describe_operation(collectives::Collective collective, std::span<const OperationTensor> tensors,
                                const OperationOptions& options, const std::string& codec_override);
 

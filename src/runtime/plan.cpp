@@ -1,6 +1,9 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
+#include "collectives/resolve.hpp"
 #include "gradwire/communicator.hpp"
 #include "gradwire/error.hpp"
 #include "gradwire/work.hpp"
@@ -20,15 +23,25 @@ void Work::wait() {
 
 bool Work::wait_for(std::chrono::nanoseconds patience) {
   if (!engine_) return true;
-  return engine_->wait(*operation_, sequence_, runtime::Engine::Clock::now() + patience);
+  const auto now = runtime::Engine::Clock::now();
+  using Time = runtime::Engine::Clock::time_point;
+  const bool is_for_ever = patience > Time::max() - now;
+  return engine_->wait(*operation_, sequence_, is_for_ever ? std::nullopt : std::optional(now + patience));
 }
 
 Plan::Plan(std::shared_ptr<runtime::Engine> engine, std::shared_ptr<runtime::Operation> operation) noexcept
     : engine_(std::move(engine)), operation_(std::move(operation)) {}
 
+runtime::Operation& Plan::operation() const {
+  if (!operation_) {
+    throw Error(ErrorCode::invalid_argument, "a plan that plans nothing was used",
+                "make it with Communicator::plan_allreduce()");
+  }
+  return *operation_;
+}
+
 Work Plan::start() {
-  if (!engine_)
-    throw Error(ErrorCode::invalid_argument, "an empty plan was started", "make it with plan_allreduce()");
+  (void)operation();
   return engine_->submit(operation_);
 }
 
@@ -42,7 +55,7 @@ std::uint64_t Plan::wire_bytes() const {
 
 std::map<std::string, std::uint64_t> Plan::wire_bytes_by_codec() const {
   std::map<std::string, std::uint64_t> bytes;
-  for (const auto& part : operation_->parts) {
+  for (const auto& part : operation().parts) {
     const auto& program = part.executor.program();
     bytes[part.executor.codec().spec()] += program.payload_bytes + program.frames * wire::kHeaderBytes;
   }
@@ -50,15 +63,21 @@ std::map<std::string, std::uint64_t> Plan::wire_bytes_by_codec() const {
 }
 
 std::string Plan::algorithm() const {
-  const auto& parts = operation_->parts;
+  const auto& parts = operation().parts;
   const auto largest = std::max_element(parts.begin(), parts.end(), [](const auto& a, const auto& b) {
     return a.executor.program().payload_bytes < b.executor.program().payload_bytes;
   });
-  return largest == parts.end() ? "none" : std::string(to_string(largest->algorithm));
+  return largest == parts.end() ? "none"
+                                : std::string(algorithm_name(operation().collective, largest->algorithm));
 }
 
 std::pair<std::size_t, std::size_t> Plan::owned(std::size_t index) const {
-  for (const auto& part : operation_->parts) {
+  if (index >= operation().tensors.size()) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("tensor {} of a plan with {}", index, operation().tensors.size()),
+                "pass the index of one of its tensors");
+  }
+  for (const auto& part : operation().parts) {
     const auto found = std::find(part.tensors.begin(), part.tensors.end(), index);
     if (found == part.tensors.end()) continue;
     const auto tensor = static_cast<std::uint32_t>(found - part.tensors.begin());
@@ -78,10 +97,10 @@ std::pair<std::size_t, std::size_t> Plan::owned(std::size_t index) const {
   return {0, 0};
 }
 
-bool Plan::non_finite() const { return operation_->non_finite.load(); }
+bool Plan::non_finite() const { return operation().non_finite.load(); }
 
 void Plan::swap_residuals() {
-  if (operation_->running()) {
+  if (operation().running()) {
     throw Error(ErrorCode::invalid_argument, "residuals were to be swapped while their plan runs",
                 "wait for its Work");
   }

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "base/checksum.hpp"
 #include "compress/codec.hpp"
 #include "compress/convert.hpp"
 #include "gradwire/error.hpp"
@@ -86,8 +87,20 @@ void Reducer::Impl::make_plans() {
       }
       tensors.push_back(tensor);
     }
+    operation.tag = tag_of(bucket);
     bucket.plan = communicator_.plan_allreduce(tensors, operation);
+    bucket.wire_bytes = bucket.plan.wire_bytes_by_codec();
   }
+}
+
+/// Ranks that list equal tensors in another order must not add them up.
+std::uint32_t Reducer::Impl::tag_of(const ReducerBucket& bucket) const {
+  std::uint32_t tag = 0;
+  for (const std::size_t index : bucket.slots) {
+    const std::string& name = slots_[index].named.name;
+    tag = base::crc32c(std::as_bytes(std::span(name.c_str(), name.size() + 1)), tag);
+  }
+  return tag;
 }
 
 void Reducer::Impl::ready(int index) {
@@ -118,19 +131,8 @@ void Reducer::Impl::launch_full_buckets() {
 }
 
 void Reducer::Impl::wait() {
-  for (std::size_t i = 0; i < slots_.size(); ++i) {
-    if (!slots_[i].ready) ready(static_cast<int>(i));
-  }
   const auto begin = std::chrono::steady_clock::now();
-  std::optional<Error> failure;
-  for (ReducerBucket& bucket : buckets_) {
-    try {
-      bucket.work.wait();
-    } catch (const Error& error) {
-      // Every bucket's outcome is the same on all ranks, so all of them come to the same end.
-      if (!failure) failure = error;
-    }
-  }
+  const auto failure = finish_buckets();
   metrics_.exposed_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   const bool measured = std::exchange(measure_next_, false) && !failure;
   begin_next_step();
@@ -148,9 +150,31 @@ void Reducer::Impl::wait() {
   ++step_;
   ++metrics_.steps;
   for (const ReducerBucket& bucket : buckets_) {
-    for (const auto& [codec, bytes] : bucket.plan.wire_bytes_by_codec()) metrics_.wire_bytes[codec] += bytes;
+    for (const auto& [codec, bytes] : bucket.wire_bytes) metrics_.wire_bytes[codec] += bytes;
   }
   if (measured) measure();
+}
+
+/// Launches what is left and waits for all that left; the first error, if any.
+std::optional<Error> Reducer::Impl::finish_buckets() {
+  std::optional<Error> failure;
+  const auto attempt = [&](const auto& action) {
+    try {
+      action();
+    } catch (const Error& error) {
+      // Every bucket's outcome is the same on all ranks, so all of them come to the same end.
+      if (!failure) failure = error;
+    }
+  };
+  for (ReducerSlot& slot : slots_) {
+    if (!std::exchange(slot.ready, true)) --buckets_[slot.bucket].missing;
+  }
+  attempt([&] { launch_full_buckets(); });
+  for (ReducerBucket& bucket : buckets_) {
+    // What did not leave has its reason in the communicator's failure, which is known by now.
+    if (bucket.started) attempt([&] { bucket.work.wait(); });
+  }
+  return failure;
 }
 
 void Reducer::Impl::begin_next_step() {
@@ -182,6 +206,11 @@ void Reducer::Impl::measure() {
   metrics_.residual_over_gradient = gradient > 0 ? std::sqrt(residual / gradient) : 0;
   metrics_.result_over_mean = mean > 0 ? std::sqrt(squared_norm(result) / mean) : 0;
   measured_.clear();
+}
+
+void Reducer::Impl::measure_next_step() {
+  require_idle();
+  measure_next_ = true;
 }
 
 /// Throws when a step is under way.
@@ -245,7 +274,7 @@ void Reducer::load_state(const std::string& state) { impl_->load_state(state); }
 void Reducer::rescale_residuals(float factor) { impl_->rescale_residuals(factor); }
 std::span<const float> Reducer::residual(const std::string& name) const { return impl_->residual(name); }
 std::uint64_t Reducer::step() const noexcept { return impl_->step_; }
-void Reducer::measure_next_step() { impl_->measure_next_ = true; }
+void Reducer::measure_next_step() { impl_->measure_next_step(); }
 ReducerMetrics Reducer::metrics() const { return impl_->metrics_; }
 void Reducer::reset_metrics() { impl_->metrics_ = {}; }
 

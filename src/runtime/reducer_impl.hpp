@@ -2,21 +2,25 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/aligned_vector.hpp"
 #include "gradwire/communicator.hpp"
 #include "gradwire/reducer.hpp"
 
 namespace gradwire {
 
+using Residual = base::AlignedVector<float>;
+
 /// A gradient with what error feedback keeps of it.
 struct ReducerSlot {
   NamedTensor named;
-  bool raw = false;             ///< too small to be worth encoding
-  std::vector<float> residual;  ///< as of the last finished step; empty for raw tensors
-  std::vector<float> next;      ///< what the running step writes; empty when not transactional
+  bool raw = false;   ///< too small to be worth encoding
+  Residual residual;  ///< as of the last finished step; empty for raw tensors
+  Residual next;      ///< what the running step writes; empty when not transactional
   std::size_t bucket = 0;
   bool ready = false;
 };
@@ -25,7 +29,8 @@ struct ReducerBucket {
   std::vector<std::size_t> slots;
   Plan plan;
   Work work;
-  std::size_t missing = 0;  ///< slots not ready yet
+  std::map<std::string, std::uint64_t> wire_bytes{};  ///< by codec, of each run
+  std::size_t missing = 0;                            ///< slots not ready yet
   bool started = false;
 };
 
@@ -41,6 +46,7 @@ class Reducer::Impl {
   void wait();
   void set_codec(const std::string& codec);
   void rescale_residuals(float factor);
+  void measure_next_step();
   [[nodiscard]] std::span<const float> residual(const std::string& name) const;
 
   [[nodiscard]] std::string save_state() const;
@@ -48,10 +54,11 @@ class Reducer::Impl {
   void load_state(const std::string& state);
 
   std::uint64_t step_ = 0;
-  bool measure_next_ = false;
   ReducerMetrics metrics_;
 
  private:
+  [[nodiscard]] std::uint32_t tag_of(const ReducerBucket& bucket) const;
+  [[nodiscard]] std::optional<Error> finish_buckets();
   void make_buckets();
   void make_plans();
   void launch_full_buckets();
@@ -59,7 +66,7 @@ class Reducer::Impl {
   void collect_gradient(const ReducerBucket& bucket);
   void measure();
   void require_idle() const;
-  [[nodiscard]] std::string write_state(bool collapsed, std::span<const std::vector<float>> residuals) const;
+  [[nodiscard]] std::string write_state(bool collapsed, std::span<const Residual> residuals) const;
 
   Communicator communicator_;
   ReducerOptions options_;
@@ -67,6 +74,7 @@ class Reducer::Impl {
   std::map<std::string, std::size_t> by_name_;
   std::vector<ReducerBucket> buckets_;
   std::size_t next_bucket_ = 0;
+  bool measure_next_ = false;
   bool feedback_ = false;        ///< the codec loses something and the loss is kept
   std::vector<float> measured_;  ///< the gradients of a measured step, bucket by bucket
 };

@@ -30,7 +30,7 @@ static_assert(std::endian::native == std::endian::little, "floats are copied as 
 
 }  // namespace
 
-std::string Reducer::Impl::write_state(bool collapsed, std::span<const std::vector<float>> residuals) const {
+std::string Reducer::Impl::write_state(bool collapsed, std::span<const Residual> residuals) const {
   std::size_t size = kHeaderBytes + 4;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     size += 2 + slots_[i].named.name.size() + 8 + residuals[i].size() * sizeof(float);
@@ -57,14 +57,14 @@ std::string Reducer::Impl::write_state(bool collapsed, std::span<const std::vect
 
 std::string Reducer::Impl::save_state() const {
   require_idle();
-  std::vector<std::vector<float>> residuals;
+  std::vector<Residual> residuals;
   for (const ReducerSlot& slot : slots_) residuals.push_back(slot.residual);
   return write_state(false, residuals);
 }
 
 std::string Reducer::Impl::save_collapsed_state() {
   require_idle();
-  std::vector<std::vector<float>> residuals;
+  std::vector<Residual> residuals;
   for (const ReducerSlot& slot : slots_) {
     residuals.push_back(slot.residual);
     if (!residuals.back().empty()) communicator_.allreduce(std::span<float>(residuals.back()));
@@ -96,8 +96,11 @@ void Reducer::Impl::load_state(const std::string& state) {
   }
 
   // Read everything before changing anything.
-  std::vector<std::vector<float>> residuals(slots_.size());
+  std::vector<Residual> residuals(slots_.size());
+  std::vector<char> seen(slots_.size());
   const auto tensors = reader.read<std::uint32_t>();
+  if (tensors != slots_.size())
+    refuse(fmt::format("it has {} tensors, this Reducer {}", tensors, slots_.size()));
   for (std::uint32_t i = 0; i < tensors && reader.ok(); ++i) {
     const std::string name = reader.short_text();
     const auto count = reader.read<std::uint64_t>();
@@ -105,6 +108,7 @@ void Reducer::Impl::load_state(const std::string& state) {
     const auto values = reader.bytes(static_cast<std::size_t>(count) * sizeof(float));
     const auto found = by_name_.find(name);
     if (found == by_name_.end()) refuse(fmt::format("it has a tensor '{}' that this Reducer lacks", name));
+    if (std::exchange(seen[found->second], 1) != 0) refuse(fmt::format("it has tensor '{}' twice", name));
     const std::size_t expected = slots_[found->second].named.tensor.count;
     if (count != 0 && count != expected) {
       refuse(fmt::format("tensor '{}' has {} elements there and {} here", name, count, expected));
@@ -116,7 +120,7 @@ void Reducer::Impl::load_state(const std::string& state) {
 
   const bool mine = !collapsed || communicator_.rank() == 0;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
-    std::vector<float>& residual = slots_[i].residual;
+    Residual& residual = slots_[i].residual;
     if (!residuals[i].empty()) residual.resize(residuals[i].size());
     std::fill(residual.begin(), residual.end(), 0.0F);
     // A collapsed residual belongs to the sum over ranks: one rank carries it, so that it counts once.
