@@ -89,8 +89,10 @@ class Mesher {
   void gather();
   void throw_if_others_failed();
   void dial(int peer);
-  bool dial_shm(int peer, const AddressRecord& record);
-  void dial_tcp_connection(int peer, int connection);
+  bool dial_shm(int peer, Clock::time_point give_up);
+  void dial_tcp_connection(int peer, int connection, Clock::time_point give_up);
+  /// After a moment: the store may still hold the address of an earlier run.
+  void read_again(int peer);
   void greet();
   void accept_all(const base::UniqueFd& listener, bool shm);
   [[nodiscard]] bool make_room();
@@ -181,22 +183,37 @@ void Mesher::say_hello(const Greeting& greeting, const wire::Hello& hello,
 }
 
 void Mesher::dial(int peer) {
+  const auto give_up = std::min(deadline_, Clock::now() + kRedialTime);
+  if (wants_shm() && dial_shm(peer, give_up)) return;
   const AddressRecord& record = records_[static_cast<std::size_t>(peer)];
-  const AddressRecord& self = records_[own()];
-  const bool may_be_local = record.group == self.group && !record.unix_name.empty() && wants_shm();
-  if (may_be_local && dial_shm(peer, record)) return;
   if (!wants_tcp() || record.tcp_host.empty()) {
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("rank {} cannot be reached by {} from rank {}", peer,
                             wants_tcp() ? "tcp" : "shared memory", options_.rank),
                 "use auto or tcp on all ranks unless all of them run on one host", peer);
   }
-  for (int i = 0; i < options_.connections_per_peer + kControlConnections; ++i) dial_tcp_connection(peer, i);
+  for (int i = 0; i < options_.connections_per_peer + kControlConnections; ++i)
+    dial_tcp_connection(peer, i, give_up);
 }
 
-bool Mesher::dial_shm(int peer, const AddressRecord& record) {
-  auto socket = dial_unix(record.unix_name);
-  if (!socket) return false;
+void Mesher::read_again(int peer) {
+  throw_if_others_failed();
+  ::poll(nullptr, 0, static_cast<int>(kRedialPause.count()));
+  const auto bytes = store_.get(key_of(peer), milliseconds{0});
+  if (bytes) records_[static_cast<std::size_t>(peer)] = read_record(*bytes, peer, options_);
+}
+
+bool Mesher::dial_shm(int peer, Clock::time_point give_up) {
+  const AddressRecord& record = records_[static_cast<std::size_t>(peer)];
+  std::optional<base::UniqueFd> socket;
+  while (true) {
+    if (record.group != records_[own()].group || record.unix_name.empty()) return false;
+    socket = dial_unix(record.unix_name);
+    if (socket) break;
+    // On another host nobody can listen; on this one the record must be of an earlier run.
+    if (record.host != records_[own()].host || Clock::now() >= give_up) return false;
+    read_again(peer);
+  }
   Greeting greeting;
   greeting.socket = std::move(*socket);
   greeting.from = fmt::format("rank {}", peer);
@@ -212,9 +229,8 @@ bool Mesher::dial_shm(int peer, const AddressRecord& record) {
   return true;
 }
 
-void Mesher::dial_tcp_connection(int peer, int connection) {
-  AddressRecord& record = records_[static_cast<std::size_t>(peer)];
-  const auto give_up = std::min(deadline_, Clock::now() + kRedialTime);
+void Mesher::dial_tcp_connection(int peer, int connection, Clock::time_point give_up) {
+  const AddressRecord& record = records_[static_cast<std::size_t>(peer)];
   std::string problem;
   while (true) {
     SocketAddress address = numeric_address(record.tcp_host, record.tcp_port);
@@ -236,18 +252,15 @@ void Mesher::dial_tcp_connection(int peer, int connection) {
       greetings_.push_back(std::move(greeting));
       return;
     }
-    throw_if_others_failed();
     if (Clock::now() >= give_up) {
+      throw_if_others_failed();
       throw Error(ErrorCode::peer_lost,
                   fmt::format("cannot connect to rank {} at {}: {}", peer, address.text(), problem),
                   "see whether it still runs, whether a firewall is between the hosts, and that the store is "
                   "this run's",
                   peer);
     }
-    // The store may still hold the address of an earlier run.
-    ::poll(nullptr, 0, static_cast<int>(kRedialPause.count()));
-    if (const auto bytes = store_.get(key_of(peer), milliseconds{0}))
-      record = read_record(*bytes, peer, options_);
+    read_again(peer);
   }
 }
 

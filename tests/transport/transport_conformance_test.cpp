@@ -431,6 +431,27 @@ TEST(Tcp, RunsOverIpv6) {
   for (auto& thread : threads) thread.join();
 }
 
+TEST_P(Conformance, AddressesOfAnEarlierRunInTheStoreDoNoHarm) {
+  if (std::string(GetParam().kind) == "inproc") GTEST_SKIP() << "its ranks meet under fresh names every time";
+  DirectoryStore store;
+  const auto options_of = [](int rank) { return options_for(GetParam(), rank, 2); };
+  const auto run_rank = [&](int rank) {
+    const auto endpoint = connect(options_of(rank), store);
+    send(*endpoint, 1 - rank, header_for(rank, 1 - rank, 0), {});
+    receive(*endpoint, 1 - rank);
+    endpoint->close(seconds(2));
+  };
+  for (int run = 0; run < 2; ++run) {
+    std::thread late([&] {
+      // In the second run rank 1 finds the first one's address of rank 0 and dials nobody for a while.
+      if (run == 1) std::this_thread::sleep_for(milliseconds(150));
+      EXPECT_NO_THROW(run_rank(0));
+    });
+    EXPECT_NO_THROW(run_rank(1));
+    late.join();
+  }
+}
+
 TEST_P(Conformance, OneRankNeedsNobody) {
   DirectoryStore store;
   const auto endpoint = connect(options_for(GetParam(), 0, 1), store);
