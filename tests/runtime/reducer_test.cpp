@@ -281,6 +281,38 @@ TEST(Reducer, ANonFiniteStepLeavesResidualsAndTheNextStepWorks) {
   });
 }
 
+TEST(Reducer, APropagatedNaNSkipsTheResidualsAndCountsAsAStep) {
+  expect_ranks(3, [](Communicator& communicator) {
+    Gradients gradients(communicator.rank());
+    Reducer reducer(communicator, gradients.tensors(),
+                    {.codec = "onebit", .on_non_finite = OnNonFinite::propagate});
+    gradients.fill(0);
+    reducer.wait();
+    const auto span = reducer.residual("weights");
+    const std::vector<float> before(span.begin(), span.end());
+    gradients.fill(1);
+    if (communicator.rank() == 2) gradients.weights()[39'999] = std::numeric_limits<float>::infinity();
+    reducer.wait();
+    EXPECT_EQ(reducer.step(), 2U);
+    EXPECT_THAT(gradients.weights(), testing::Each(testing::IsNan()));
+    EXPECT_TRUE(std::equal(before.begin(), before.end(), reducer.residual("weights").begin()));
+  });
+}
+
+TEST(Reducer, SumsWhenAskedTo) {
+  expect_ranks(3, [](Communicator& communicator) {
+    Gradients gradients(communicator.rank());
+    Reducer reducer(communicator, gradients.tensors(), {.average = false});
+    gradients.fill(0);
+    reducer.wait();
+    const Expected expected(3, 0);
+    const auto values = gradients.all();
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      ASSERT_NEAR(values[i], 3 * expected.mean[i], 3 * 0x1p-23 * 3 * expected.magnitude[i]) << i;
+    }
+  });
+}
+
 TEST(Reducer, ChangesItsCodecBetweenSteps) {
   expect_ranks(2, [](Communicator& communicator) {
     Gradients gradients(communicator.rank());
