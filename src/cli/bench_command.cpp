@@ -75,10 +75,11 @@ void run(BenchCommand& command) {
   if (!good) throw ExitStatus{kFailure};
 }
 
-void add_allreduce(CLI::App& bench) {
+void add_allreduce(CLI::App& bench, const std::vector<std::string>& command_line) {
   auto* const sub =
       bench.add_subcommand("allreduce", "Time allreduces of many sizes, and check their results");
   auto command = std::make_shared<BenchCommand>();
+  command->ranks.command_line = command_line;
   add_rank_options(*sub, command->ranks);
   sub->add_option("--algorithm", command->algorithms, "auto, names with commas between them, or all")
       ->type_name("NAMES")
@@ -119,10 +120,10 @@ void add_allreduce(CLI::App& bench) {
 
 }  // namespace
 
-void add_bench_command(CLI::App& app) {
+void add_bench_command(CLI::App& app, const std::vector<std::string>& command_line) {
   auto* const sub = app.add_subcommand("bench", "Measure collectives");
   sub->require_subcommand(1);
-  add_allreduce(*sub);
+  add_allreduce(*sub, command_line);
 }
 
 }  // namespace gradwire::cli

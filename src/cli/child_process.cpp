@@ -72,6 +72,7 @@ int become(const ChildOptions& options, const Child& pipes_write, pid_t parent, 
                           ::dup2(pipes_write.err.get(), STDERR_FILENO) < 0)) {
     return errno;
   }
+  if (options.file_limit) ::setrlimit(RLIMIT_NOFILE, &*options.file_limit);
   ::execvpe(options.program.c_str(), arguments, environment);
   return errno;
 }

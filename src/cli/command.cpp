@@ -46,7 +46,9 @@ void become_rank(const RankOptions& options) {
     throw UsageError(fmt::format("--ranks {} cannot be had: a launcher has started {} ranks already",
                                  options.ranks, around));
   }
-  if (options.ranks > 1) throw ExitStatus{launch_this_program(options.ranks)};
+  if (options.ranks > 1) {
+    throw ExitStatus{launch_this_program(options.command_line, options.ranks).status};
+  }
 }
 
 CommunicatorOptions communicator_options(const RankOptions& options) {

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <string>
+#include <vector>
 
 #include "cli/exit_status.hpp"
 #include "gradwire/communicator.hpp"
@@ -16,6 +17,7 @@ struct RankOptions {
   int ranks = 0;  ///< 0: not given
   std::string transport;
   std::string link_rate;
+  std::vector<std::string> command_line;  ///< of this program, from its name on
 };
 
 /// Adds --ranks, --transport and --link-rate.
@@ -39,7 +41,7 @@ void write_text(const std::string& path, const std::string& text);
 void add_run_command(CLI::App& app);
 void add_info_command(CLI::App& app);
 void add_plan_command(CLI::App& app);
-void add_bench_command(CLI::App& app);
-void add_train_command(CLI::App& app);
+void add_bench_command(CLI::App& app, const std::vector<std::string>& command_line);
+void add_train_command(CLI::App& app, const std::vector<std::string>& command_line);
 
 }  // namespace gradwire::cli

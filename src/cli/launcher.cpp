@@ -12,12 +12,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <random>
 #include <system_error>
 
 #include "cli/child_process.hpp"
+#include "cli/file_limit.hpp"
 #include "cli/launch_signals.hpp"
 #include "cli/output_pump.hpp"
 
@@ -30,10 +30,13 @@ using Variables = std::vector<std::pair<std::string, std::string>>;
 constexpr int kNotFound = 127;
 constexpr int kCannotRun = 126;
 constexpr int kKilledBy = 128;
+/// Of a rank whose own is not known.
+constexpr int kFailed = 1;
 
 struct Rank {
   Child child;
-  std::optional<int> status;  ///< as a shell would give it, once it has ended
+  Clock::time_point started;
+  std::optional<RankEnd> end;
 };
 
 int available_cores() {
@@ -62,6 +65,17 @@ Variables shared_variables(const LaunchOptions& options) {
   return out;
 }
 
+rlim_t files_needed(int ranks) {
+  constexpr rlim_t kOthers = 64;
+  return 2 * static_cast<rlim_t>(ranks) + kOthers;
+}
+
+std::string describe(const RankEnd& end) {
+  if (!end.status) return "ended, nobody knows how";
+  if (end.signal == 0) return fmt::format("ended with status {}", *end.status);
+  return fmt::format("was killed by signal {} ({})", end.signal, ::strsignal(end.signal));
+}
+
 /// The ranks of one job from start to end.
 class Job {
  public:
@@ -70,13 +84,13 @@ class Job {
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
 
-  int run();
+  LaunchResult run();
 
  private:
   bool start();
   void handle_signal(int number);
   void look_for_ended_ranks();
-  void note_end(std::size_t index, int status, bool killed);
+  void note_end(std::size_t index, const RankEnd& end);
   void escalate();
   void signal_all(int number) const;
   void say(const std::string& sentence) { pump_.say("gradwire: " + sentence); }
@@ -103,7 +117,8 @@ Job::~Job() {
   for (auto& rank : ranks_) ::waitpid(rank.child.pid, nullptr, 0);
 }
 
-int Job::run() {
+LaunchResult Job::run() {
+  LaunchResult result;
   if (start()) {
     while (!all_ended()) {
       pump_.wait(signals_.fd(), time_to_next_step());
@@ -111,12 +126,14 @@ int Job::run() {
       look_for_ended_ranks();
       escalate();
     }
-    // What ranks have started may still hold their pipes.
-    signal_all(SIGKILL);
-    pump_.finish_reading();
+    for (const auto& rank : ranks_) result.ranks.push_back(*rank.end);
   }
+  // What ranks have started may still hold their pipes.
+  signal_all(SIGKILL);
+  pump_.finish_reading();
   flush();
-  return status_;
+  result.status = status_;
+  return result;
 }
 
 /// Waits for whoever takes our output, unless it has been said that this should end.
@@ -135,27 +152,28 @@ void Job::flush() {
 }
 
 bool Job::start() {
-  const Variables shared = shared_variables(options_);
-  const auto width = std::to_string(options_.ranks - 1).size();
-  for (int r = 0; r < options_.ranks; ++r) {
+  try {
     ChildOptions child;
     child.program = options_.command.at(0);
     child.arguments = options_.command;
-    child.environment = shared;
-    child.environment.emplace_back("GRADWIRE_RANK", std::to_string(r));
     child.capture = options_.prefix_output;
-    child.inherit_input = r == 0 && ::isatty(STDIN_FILENO) == 0;
-    const std::string prefix = fmt::format("[{:>{}}] ", r, width);
-    try {
-      ranks_.push_back({start_child(child), std::nullopt});
-      pump_.add(std::move(ranks_.back().child.out), std::move(ranks_.back().child.err), prefix);
-    } catch (const std::system_error& error) {
-      say(error.what());
-      status_ = error.code().value() == ENOENT ? kNotFound : kCannotRun;
-      return false;
+    if (child.capture) child.file_limit = make_room_for_files(files_needed(options_.ranks));
+    const Variables shared = shared_variables(options_);
+    const auto width = std::to_string(options_.ranks - 1).size();
+    for (int r = 0; r < options_.ranks; ++r) {
+      child.environment = shared;
+      child.environment.emplace_back("GRADWIRE_RANK", std::to_string(r));
+      child.inherit_input = r == 0 && ::isatty(STDIN_FILENO) == 0;
+      ranks_.push_back({start_child(child), Clock::now(), std::nullopt});
+      auto& pipes = ranks_.back().child;
+      pump_.add(std::move(pipes.out), std::move(pipes.err), fmt::format("[{:>{}}] ", r, width));
     }
+    return true;
+  } catch (const std::system_error& error) {
+    say(error.what());
+    status_ = error.code().value() == ENOENT ? kNotFound : kCannotRun;
+    return false;
   }
-  return true;
 }
 
 void Job::handle_signal(int number) {
@@ -179,30 +197,27 @@ void Job::handle_signal(int number) {
 
 void Job::look_for_ended_ranks() {
   for (std::size_t i = 0; i < ranks_.size(); ++i) {
-    if (ranks_[i].status) continue;
+    if (ranks_[i].end) continue;
     siginfo_t info{};
     const auto id = static_cast<id_t>(ranks_[i].child.pid);
-    if (::waitid(P_PID, id, &info, WEXITED | WNOHANG | WNOWAIT) != 0) {
-      // Somebody else has buried it.
-      if (errno == ECHILD) note_end(i, kCannotRun, false);
-    } else if (info.si_pid != 0) {
-      note_end(i, info.si_status, info.si_code != CLD_EXITED);
-    }
+    const bool known = ::waitid(P_PID, id, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+    if (known ? info.si_pid == 0 : errno != ECHILD) continue;
+    RankEnd end;
+    if (known && info.si_code != CLD_EXITED) end.signal = info.si_status;
+    if (known) end.status = end.signal != 0 ? kKilledBy + end.signal : info.si_status;
+    end.seconds = std::chrono::duration<double>(Clock::now() - ranks_[i].started).count();
+    note_end(i, end);
   }
 }
 
-void Job::note_end(std::size_t index, int status, bool killed) {
-  ranks_[index].status = killed ? kKilledBy + status : status;
-  if (*ranks_[index].status == 0 || status_ != 0) return;
-  status_ = *ranks_[index].status;
+void Job::note_end(std::size_t index, const RankEnd& end) {
+  ranks_[index].end = end;
+  if (end.status == 0 || status_ != 0) return;
+  status_ = end.status.value_or(kFailed);
   if (ending_) return;
   ending_ = true;
   terminate_at_ = Clock::now() + options_.last_words;
-  const std::string how = killed ? fmt::format("was killed by signal {} ({})", status, ::strsignal(status))
-                                 : fmt::format("ended with status {}", status);
-  const bool others =
-      std::any_of(ranks_.begin(), ranks_.end(), [](const Rank& rank) { return !rank.status; });
-  say(fmt::format("rank {} {}{}", index, how, others ? "; ending the others" : ""));
+  say(fmt::format("rank {} {}{}", index, describe(end), all_ended() ? "" : "; ending the others"));
 }
 
 void Job::escalate() {
@@ -223,7 +238,7 @@ void Job::signal_all(int number) const {
 }
 
 bool Job::all_ended() const {
-  return std::all_of(ranks_.begin(), ranks_.end(), [](const Rank& rank) { return rank.status.has_value(); });
+  return std::all_of(ranks_.begin(), ranks_.end(), [](const Rank& rank) { return rank.end.has_value(); });
 }
 
 std::chrono::milliseconds Job::time_to_next_step() const {
@@ -239,22 +254,20 @@ std::chrono::milliseconds Job::time_to_next_step() const {
 
 }  // namespace
 
-int launch_local_ranks(const LaunchOptions& options) {
+LaunchResult launch_local_ranks(const LaunchOptions& options) {
   Job job(options);
   return job.run();
 }
 
-int launch_this_program(int ranks, Variables environment) {
-  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+LaunchResult launch_this_program(const std::vector<std::string>& arguments, int ranks) {
   LaunchOptions options;
-  for (std::string argument; std::getline(file, argument, '\0');) options.command.push_back(argument);
+  options.command = arguments;
+  // The link still works when its target has been replaced by a new build; without /proc there is none.
+  const std::string link = "/proc/self/exe";
   std::error_code gone;
-  const auto program = std::filesystem::read_symlink("/proc/self/exe", gone);
-  // The link still works when its target has been replaced by a new build.
-  options.command.at(0) =
-      !gone && std::filesystem::exists(program, gone) ? program.string() : "/proc/self/exe";
+  const auto program = std::filesystem::read_symlink(link, gone);
+  if (!gone) options.command.at(0) = std::filesystem::exists(program, gone) ? program.string() : link;
   options.ranks = ranks;
-  options.environment = std::move(environment);
   options.prefix_output = false;
   return launch_local_ranks(options);
 }

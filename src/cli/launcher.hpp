@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,14 +23,28 @@ struct LaunchOptions {
   std::chrono::milliseconds grace{5000};
 };
 
-/// Starts the ranks, forwards SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 to them, and waits. When
-/// one fails the others are ended. Ranks die with this process, however it dies. Call it from the main thread
-/// of a program without other threads. Returns 0, or the status of the first rank that failed: 128 + signal
-/// when a signal killed it, 127 when the program does not exist, 126 when it cannot be run. Says on stderr
-/// what failed.
-int launch_local_ranks(const LaunchOptions& options);
+/// How a rank ended.
+struct RankEnd {
+  /// As a shell gives it, 128 + signal when a signal killed it; empty when nobody knows.
+  std::optional<int> status;
+  int signal = 0;      ///< that killed it, or 0
+  double seconds = 0;  ///< from its start
+};
 
-/// The same, with this program and its own arguments as the command, and output that is not prefixed.
-int launch_this_program(int ranks, std::vector<std::pair<std::string, std::string>> environment = {});
+struct LaunchResult {
+  /// 0, or that of the first rank that failed; 127 when the program does not exist, 126 when it cannot be
+  /// run, 128 + signal when a signal ended the wait for whoever takes the output.
+  int status = 0;
+  std::vector<RankEnd> ranks;  ///< by rank; none when not all of them could be started
+};
+
+/// Starts the ranks, forwards SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 to them unless they are
+/// ignored, and waits. When one fails the others are ended. Ranks die with this process, however it dies.
+/// Call it from the main thread of a program without other threads. Says on stderr what failed.
+LaunchResult launch_local_ranks(const LaunchOptions& options);
+
+/// The same, with this program, whose arguments are these (from its own name on), and output that is not
+/// prefixed.
+LaunchResult launch_this_program(const std::vector<std::string>& arguments, int ranks);
 
 }  // namespace gradwire::cli

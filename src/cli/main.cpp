@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <vector>
 
 #include "cli/command.hpp"
 #include "gradwire/error.hpp"
@@ -50,8 +51,9 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(kFooter);
   add_run_command(app);
-  add_bench_command(app);
-  add_train_command(app);
+  const std::vector<std::string> command_line(argv, argv + argc);
+  add_bench_command(app, command_line);
+  add_train_command(app, command_line);
   add_plan_command(app);
   add_info_command(app);
   try {

@@ -35,7 +35,7 @@ void run(const RunCommand& command) {
   launch.grace = std::chrono::milliseconds(static_cast<std::int64_t>(command.grace * 1000));
   if (!command.transport.empty()) launch.environment.emplace_back("GRADWIRE_TRANSPORT", command.transport);
   if (!command.link_rate.empty()) launch.environment.emplace_back("GRADWIRE_LINK_RATE", command.link_rate);
-  throw ExitStatus{launch_local_ranks(launch)};
+  throw ExitStatus{launch_local_ranks(launch).status};
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "cli/command.hpp"
 #include "gradwire/error.hpp"
@@ -149,11 +150,12 @@ void add_checkpoint_options(CLI::App& app, trainer::TrainOptions& options) {
 
 }  // namespace
 
-void add_train_command(CLI::App& app) {
+void add_train_command(CLI::App& app, const std::vector<std::string>& command_line) {
   auto* const sub =
       app.add_subcommand("train", "Train a network on several ranks and report speed and accuracy");
   sub->footer(kExamples);
   auto command = std::make_shared<TrainCommand>();
+  command->ranks.command_line = command_line;
   add_rank_options(*sub, command->ranks);
   sub->add_option("--data", command->data, "mnist or fashion-mnist")->capture_default_str();
   sub->add_option("--data-dir", command->data_folder,

@@ -1,0 +1,87 @@
+#include "cli/launcher.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <string>
+
+#include "launcher_process.hpp"
+
+namespace gradwire::cli {
+namespace {
+
+using testing::UnorderedElementsAre;
+
+TEST(Launcher, KillsWhoIgnoresSigterm) {
+  LaunchOptions options =
+      shell(2, "test $GRADWIRE_RANK = 1 && sleep 0.3 && exit 3; trap '' TERM; while :; do sleep 1; done");
+  options.grace = 300ms;
+  const auto start = std::chrono::steady_clock::now();
+  Launcher launcher(options);
+  EXPECT_EQ(launcher.status(), 3);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 5s);
+}
+
+TEST(Launcher, ForwardsSignals) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
+    const Traces traces;
+    Launcher launcher(shell(2, "trap 'echo caught; exit 9' INT TERM HUP USR1; echo $$ > " + traces.folder() +
+                                   "/$GRADWIRE_RANK; while :; do sleep 0.05; done"));
+    ASSERT_TRUE(traces.wait_for(2));
+    kill(launcher.pid(), number);
+    EXPECT_EQ(launcher.status(), 9);
+    EXPECT_THAT(launcher.lines(), UnorderedElementsAre("[0] caught", "[1] caught")) << strsignal(number);
+  }
+}
+
+TEST(Launcher, IgnoresTheSignalsThatItWasToldToIgnore) {
+  // As under nohup, and in a shell script's background.
+  const Traces traces;
+  LaunchOptions options = shell(2, "echo $$ > " + traces.folder() + "/$GRADWIRE_RANK; sleep 1; echo done");
+  options.grace = 100ms;
+  Launcher launcher(options, [] {
+    for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGTSTP}) std::signal(number, SIG_IGN);
+  });
+  ASSERT_TRUE(traces.wait_for(2));
+  for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGTSTP}) kill(launcher.pid(), number);
+  EXPECT_EQ(launcher.status(), 0);
+  EXPECT_THAT(launcher.lines(), UnorderedElementsAre("[0] done", "[1] done"));
+}
+
+TEST(Launcher, SeesTheEndOfRanksWhereChildrenWereIgnored) {
+  Launcher launcher(shell(2, "exit $((GRADWIRE_RANK * 7))"), [] { std::signal(SIGCHLD, SIG_IGN); });
+  EXPECT_EQ(launcher.status(), 7);
+}
+
+TEST(Launcher, AnInterruptedJobReturnsTheSignal) {
+  const Traces traces;
+  Launcher launcher(shell(2, "echo $$ > " + traces.folder() + "/$GRADWIRE_RANK; exec sleep 60"));
+  ASSERT_TRUE(traces.wait_for(2));
+  kill(launcher.pid(), SIGTERM);
+  EXPECT_EQ(launcher.status(), 128 + SIGTERM);
+  for (const pid_t pid : traces.pids()) EXPECT_TRUE(gone(pid));
+}
+
+TEST(Launcher, RanksDieWithTheLauncher) {
+  const Traces traces;
+  Launcher launcher(shell(2, "echo $$ > " + traces.folder() + "/$GRADWIRE_RANK; exec sleep 60"));
+  ASSERT_TRUE(traces.wait_for(2));
+  kill(launcher.pid(), SIGKILL);
+  EXPECT_EQ(launcher.status(), 128 + SIGKILL);
+  for (const pid_t pid : traces.pids()) EXPECT_TRUE(gone(pid));
+}
+
+TEST(Launcher, LeavesNothingBehindThatARankHasStarted) {
+  const Traces traces;
+  const auto start = std::chrono::steady_clock::now();
+  Launcher launcher(shell(1, "sleep 60 & echo $! > " + traces.folder() + "/child; exit 0"));
+  EXPECT_EQ(launcher.status(), 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 5s);
+  for (const pid_t pid : traces.pids()) EXPECT_TRUE(gone(pid));
+}
+
+}  // namespace
+}  // namespace gradwire::cli
