@@ -3,36 +3,23 @@
 #include <algorithm>
 #include <utility>
 
-#include <fmt/format.h>
-
-#include "compress/convert.hpp"
-#include "compress/finish.hpp"
-#include "gradwire/error.hpp"
+#include "collectives/frame_check.hpp"
 
 namespace gradwire::collectives {
-namespace {
-
-std::byte* elements(const Tensor& tensor, std::size_t begin) noexcept {
-  return static_cast<std::byte*>(tensor.data) + begin * size_of(tensor.dtype);
-}
-
-}  // namespace
 
 HostExecutor::HostExecutor(bool average, Program program, Layout layout,
                            std::shared_ptr<const compress::Codec> codec)
-    : average_(average),
-      program_(std::move(program)),
-      layout_(std::move(layout)),
-      codec_(std::move(codec)),
-      frames_(program_.frame_bytes + 64),
+    : program_(std::move(program)),
+      arithmetic_(average, program_.ranks, program_.layered, std::move(layout), std::move(codec)),
+      frames_(program_.frame_bytes),
       cells_(program_.cells.size()),
       peers_(static_cast<std::size_t>(program_.ranks)) {}
 
 void HostExecutor::start(std::span<const Buffer> buffers, const wire::Header& prototype,
                          std::uint32_t chunk_base) {
-  buffers_ = buffers;
+  arithmetic_.lend(buffers);
   prototype_ = prototype;
-  prototype_.codec = static_cast<std::uint8_t>(codec_->id());
+  prototype_.codec = static_cast<std::uint8_t>(codec().id());
   chunk_base_ = chunk_base;
   std::fill(cells_.begin(), cells_.end(), CellState{});
   std::fill(peers_.begin(), peers_.end(), PeerState{});
@@ -66,13 +53,15 @@ bool HostExecutor::pump_receives(int peer, Channel& channel) {
     const Cell& cell = program_.cells[index];
     CellState& cell_state = cells_[index];
     channel.seen = std::uint64_t{frame->header.operation} + 1;
-    check(frame->header, cell, awaiting, peer);
+    wire::Header due = header_of(cell, awaiting);
+    due.sender = static_cast<std::uint32_t>(peer);
+    check_header(frame->header, due, program_.rank, codec());
     if (cell_state.next < awaiting) advance(index);
     if (cell_state.next != awaiting) break;
     // Results land where a partial sum may still be on its way out.
     const bool overwrites = cell.alias || instruction(cell, awaiting).action == Action::receive_keep;
     if (overwrites && cell_state.outstanding > 0) break;
-    check_payload(frame->payload, cell, peer);
+    check_payload(frame->payload, arithmetic_.pieces(segment_of(cell)), codec(), peer);
     consume(index, *frame);
     channel.link->pop();
     ++state.received;
@@ -94,7 +83,9 @@ bool HostExecutor::pump_sends(int peer, Channel& channel) {
     if (cell_state.next <= at) advance(index);
     if (cell_state.next <= at) break;
     const std::span<const std::byte> payload(frame_of(cell), cell_state.frame_bytes);
-    if (!channel.link->try_send(header_of(cell, cell_state, at), payload)) break;
+    wire::Header header = header_of(cell, at);
+    header.flags = cell_state.non_finite ? wire::kFlagNonFinite : 0;
+    if (!channel.link->try_send(header, payload)) break;
     if (state.posted == 0) state.base = channel.posted;
     ++state.posted;
     ++channel.posted;
@@ -119,6 +110,7 @@ void HostExecutor::reap(int peer, Channel& channel) {
 /// Runs the cell up to its next receive, or to its end.
 void HostExecutor::advance(std::uint32_t index) {
   const Cell& cell = program_.cells[index];
+  const Segment& segment = segment_of(cell);
   CellState& state = cells_[index];
   const std::uint32_t end = cell.instruction_end - cell.instruction_begin;
   load(cell, state);
@@ -129,14 +121,12 @@ void HostExecutor::advance(std::uint32_t index) {
       case Action::receive_assign:
       case Action::receive_keep: return;
       case Action::send: ++state.outstanding; break;
-      case Action::encode: encode(cell, state, now.stage); break;
-      case Action::add_own:
+      case Action::encode: encoded(state, arithmetic_.encode(segment, now.stage, frame_of(cell))); break;
+      case Action::add_own: arithmetic_.add(segment, {frame_of(cell), state.frame_bytes}); break;
       case Action::assign_own:
-        if (!cell.alias) {
-          decode(cell, {frame_of(cell), state.frame_bytes}, now.action == Action::add_own, 1.0F);
-        }
+        if (!cell.alias) arithmetic_.assign(segment, {frame_of(cell), state.frame_bytes});
         break;
-      case Action::finish: finish(cell, state); break;
+      case Action::finish: note(state, !arithmetic_.finish(segment)); break;
     }
     ++state.next;
     if (state.next == end) complete(cell, state);
@@ -145,6 +135,7 @@ void HostExecutor::advance(std::uint32_t index) {
 
 void HostExecutor::consume(std::uint32_t index, const transport::Frame& frame) {
   const Cell& cell = program_.cells[index];
+  const Segment& segment = segment_of(cell);
   CellState& state = cells_[index];
   const Instruction& now = instruction(cell, state.next);
   const std::uint32_t end = cell.instruction_end - cell.instruction_begin;
@@ -153,33 +144,28 @@ void HostExecutor::consume(std::uint32_t index, const transport::Frame& frame) {
   switch (now.action) {
     case Action::receive_add:
       if (!cell.alias && state.next + 1 < end && instruction(cell, state.next + 1).action == Action::encode) {
-        add_then_encode(cell, state, frame);
         ++state.next;  // past the add; the encode is passed below
+        const Stage stage = instruction(cell, state.next).stage;
+        encoded(state, arithmetic_.add_then_encode(segment, frame.payload, stage, frame_of(cell)));
       } else {
-        decode(cell, frame.payload, true, program_.layered ? 1.0F : 1.0F / encode_scale(Stage::partial));
+        arithmetic_.add(segment, frame.payload);
       }
       break;
     case Action::receive_keep:
       if (!cell.alias) std::copy(frame.payload.begin(), frame.payload.end(), frame_of(cell));
       state.frame_bytes = static_cast<std::uint32_t>(frame.payload.size());
-      decode(cell, frame.payload, false, 1.0F);
+      arithmetic_.assign(segment, frame.payload);
       break;
-    default: decode(cell, frame.payload, false, 1.0F); break;
+    default: arithmetic_.assign(segment, frame.payload); break;
   }
   ++state.next;
   if (state.next == end) complete(cell, state);
 }
 
-/// 16-bit tensors are summed in float32 scratch.
 void HostExecutor::load(const Cell& cell, CellState& state) {
   if (state.loaded) return;
   state.loaded = true;
-  for (const Piece& piece : pieces_of(cell)) {
-    const Buffer& buffer = buffers_[piece.tensor];
-    if (buffer.tensor.dtype == DType::float32) continue;
-    compress::to_float32(buffer.tensor.dtype, elements(buffer.tensor, piece.begin), buffer.work + piece.begin,
-                         piece.count);
-  }
+  arithmetic_.load(segment_of(cell));
 }
 
 /// A partial sum that has left is nobody's result: what it would be in 16 bits says nothing.
@@ -187,97 +173,16 @@ void HostExecutor::complete(const Cell& cell, CellState& state) {
   --cells_left_;
   const Instruction& last = program_.instructions[cell.instruction_end - 1];
   if (last.action == Action::send && last.stage == Stage::partial) return;
-  bool fits = true;
-  for (const Piece& piece : pieces_of(cell)) {
-    const Buffer& buffer = buffers_[piece.tensor];
-    if (buffer.tensor.dtype == DType::float32) continue;
-    fits = compress::from_float32(buffer.tensor.dtype, buffer.work + piece.begin,
-                                  elements(buffer.tensor, piece.begin), piece.count) &&
-           fits;
-  }
-  note(state, !fits && codec_->lossy());
-}
-
-float HostExecutor::encode_scale(Stage stage) const noexcept {
-  const bool scaled = average_ && (stage == Stage::result || codec_->narrow_range());
-  return scaled ? 1.0F / static_cast<float>(program_.ranks) : 1.0F;
-}
-
-compress::Encode HostExecutor::encode_of(const Piece& piece, float scale) const noexcept {
-  const Buffer& buffer = buffers_[piece.tensor];
-  return {.value = buffer.work + piece.begin,
-          .residual = buffer.residual != nullptr ? buffer.residual + piece.begin : nullptr,
-          .residual_out = buffer.next_residual != nullptr ? buffer.next_residual + piece.begin : nullptr,
-          .count = piece.count,
-          .scale = scale};
-}
-
-void HostExecutor::encode(const Cell& cell, CellState& state, Stage stage) {
-  std::byte* frame = frame_of(cell);
-  std::size_t bytes = 0;
-  bool finite = true;
-  for (const Piece& piece : pieces_of(cell)) {
-    const compress::Encoded encoded = codec_->encode(encode_of(piece, encode_scale(stage)), frame + bytes);
-    bytes += encoded.bytes;
-    finite = finite && encoded.finite;
-  }
-  state.frame_bytes = static_cast<std::uint32_t>(bytes);
-  note(state, !finite);
-}
-
-void HostExecutor::add_then_encode(const Cell& cell, CellState& state, const transport::Frame& frame) {
-  const Stage stage = instruction(cell, state.next + 1).stage;
-  const float factor = 1.0F / encode_scale(Stage::partial);
-  std::span<const std::byte> payload = frame.payload;
-  std::byte* out = frame_of(cell);
-  std::size_t bytes = 0;
-  bool finite = true;
-  const auto pieces = pieces_of(cell);
-  for (const Piece& piece : pieces) {
-    const compress::Encode in = encode_of(piece, encode_scale(stage));
-    const std::size_t length = pieces.size() == 1 ? payload.size() : codec_->max_payload(piece.count);
-    const compress::Encoded encoded = codec_->add_then_encode(payload.first(length), factor, in, out + bytes);
-    payload = payload.subspan(length);
-    bytes += encoded.bytes;
-    finite = finite && encoded.finite;
-  }
-  state.frame_bytes = static_cast<std::uint32_t>(bytes);
-  note(state, !finite);
-}
-
-void HostExecutor::decode(const Cell& cell, std::span<const std::byte> payload, bool add, float factor) {
-  const auto pieces = pieces_of(cell);
-  for (const Piece& piece : pieces) {
-    const std::size_t length = pieces.size() == 1 ? payload.size() : codec_->max_payload(piece.count);
-    float* out = buffers_[piece.tensor].work + piece.begin;
-    if (add) {
-      codec_->decode_add(payload.first(length), out, piece.count, factor);
-    } else {
-      codec_->decode_assign(payload.first(length), out, piece.count);
-    }
-    payload = payload.subspan(length);
-  }
-}
-
-void HostExecutor::finish(const Cell& cell, CellState& state) {
-  bool finite = true;
-  for (const Piece& piece : pieces_of(cell)) {
-    float* value = buffers_[piece.tensor].work + piece.begin;
-    finite =
-        compress::finish_sum(encode_of(piece, encode_scale(Stage::result)), value, codec_->lossy()) && finite;
-  }
-  note(state, !finite);
+  note(state, !arithmetic_.store(segment_of(cell)));
 }
 
 std::byte* HostExecutor::frame_of(const Cell& cell) {
-  if (!cell.alias) return frames_.data() + cell.frame_offset;
-  const Piece& piece = pieces_of(cell).front();
-  return reinterpret_cast<std::byte*>(buffers_[piece.tensor].work + piece.begin);
+  return cell.alias ? arithmetic_.memory(segment_of(cell)) : frames_.data() + cell.frame_offset;
 }
 
-std::span<const Piece> HostExecutor::pieces_of(const Cell& cell) const {
-  const Segment& segment = layout_.segments[cell.segment];
-  return {layout_.pieces.data() + segment.piece_begin, layout_.pieces.data() + segment.piece_end};
+void HostExecutor::encoded(CellState& state, const compress::Encoded& result) noexcept {
+  state.frame_bytes = static_cast<std::uint32_t>(result.bytes);
+  note(state, !result.finite);
 }
 
 void HostExecutor::note(CellState& state, bool non_finite) noexcept {
@@ -285,61 +190,15 @@ void HostExecutor::note(CellState& state, bool non_finite) noexcept {
   non_finite_ = non_finite_ || non_finite;
 }
 
-wire::Header HostExecutor::header_of(const Cell& cell, const CellState& state, std::uint32_t index) const {
-  const Segment& segment = layout_.segments[cell.segment];
+wire::Header HostExecutor::header_of(const Cell& cell, std::uint32_t index) const {
+  const Segment& segment = segment_of(cell);
   wire::Header header = prototype_;
-  header.dtype = static_cast<std::uint8_t>(buffers_[pieces_of(cell).front().tensor].tensor.dtype);
-  header.flags = state.non_finite ? wire::kFlagNonFinite : 0;
+  header.dtype = static_cast<std::uint8_t>(arithmetic_.dtype(segment));
   header.layer = instruction(cell, index).layer;
   header.chunk = chunk_base_ + segment.chunk;
   header.segment = segment.index;
   header.count = static_cast<std::uint32_t>(segment.count);
   return header;
-}
-
-void HostExecutor::check(const wire::Header& header, const Cell& cell, std::uint32_t index, int peer) const {
-  if (header.operation != prototype_.operation || header.order_hash != prototype_.order_hash) {
-    throw Error(
-        ErrorCode::order_mismatch,
-        fmt::format(
-            "rank {} runs another operation than this rank ({}): its frame belongs to operation {} with hash "
-            "{:016x}, codec {}, dtype {}, {} elements, expected is operation {} with hash {:016x}, codec {}",
-            peer, program_.rank, header.operation, header.order_hash, header.codec,
-            to_string(static_cast<DType>(header.dtype)), header.count, prototype_.operation,
-            prototype_.order_hash, codec_->spec()),
-        "submit the same operations with the same sizes, dtypes and codecs in the same order on every rank",
-        peer);
-  }
-  const Segment& segment = layout_.segments[cell.segment];
-  if (header.chunk != chunk_base_ + segment.chunk || header.segment != segment.index ||
-      header.count != segment.count || header.codec != prototype_.codec ||
-      header.layer != instruction(cell, index).layer || header.sender != static_cast<std::uint32_t>(peer)) {
-    throw Error(
-        ErrorCode::corrupt_frame,
-        fmt::format("rank {} sent chunk {} segment {} ({} elements, codec {}) where chunk {} segment {} "
-                    "({} elements, codec {}) was due",
-                    peer, header.chunk, header.segment, header.count, header.codec,
-                    chunk_base_ + segment.chunk, segment.index, segment.count, prototype_.codec),
-        "check that all ranks run the same build of gradwire", peer);
-  }
-}
-
-void HostExecutor::check_payload(std::span<const std::byte> payload, const Cell& cell, int peer) const {
-  const auto pieces = pieces_of(cell);
-  bool valid = true;
-  std::span<const std::byte> rest = payload;
-  for (const Piece& piece : pieces) {
-    const std::size_t length = pieces.size() == 1 ? rest.size() : codec_->max_payload(piece.count);
-    valid = valid && length <= rest.size() && codec_->valid(rest.first(length), piece.count);
-    if (!valid) break;
-    rest = rest.subspan(length);
-  }
-  if (!valid || !rest.empty()) {
-    throw Error(ErrorCode::corrupt_frame,
-                fmt::format("rank {} sent a payload of {} bytes that {} never writes", peer, payload.size(),
-                            codec_->spec()),
-                "check the network and that all ranks run the same build of gradwire", peer);
-  }
 }
 
 }  // namespace gradwire::collectives

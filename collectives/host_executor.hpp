@@ -6,22 +6,15 @@
 #include <span>
 #include <vector>
 
+#include "base/aligned_vector.hpp"
+#include "collectives/cell_arithmetic.hpp"
 #include "collectives/layout.hpp"
 #include "collectives/program.hpp"
 #include "collectives/schedule.hpp"
 #include "compress/codec.hpp"
-#include "gradwire/tensor.hpp"
 #include "transport/transport.hpp"
 
 namespace gradwire::collectives {
-
-/// A tensor as the executor sees it. For float32 `work` is the tensor itself, otherwise float32 scratch.
-struct Buffer {
-  Tensor tensor;
-  float* work = nullptr;
-  const float* residual = nullptr;  ///< null: no feedback
-  float* next_residual = nullptr;   ///< equal to `residual`: in place
-};
 
 /// The link to a peer, and how many frames this communicator has ever posted on it.
 struct Channel {
@@ -63,8 +56,8 @@ class HostExecutor {
   [[nodiscard]] bool non_finite() const noexcept { return non_finite_; }
 
   [[nodiscard]] const Program& program() const noexcept { return program_; }
-  [[nodiscard]] const Layout& layout() const noexcept { return layout_; }
-  [[nodiscard]] const compress::Codec& codec() const noexcept { return *codec_; }
+  [[nodiscard]] const Layout& layout() const noexcept { return arithmetic_.layout(); }
+  [[nodiscard]] const compress::Codec& codec() const noexcept { return arithmetic_.codec(); }
 
  private:
   struct CellState {
@@ -84,34 +77,27 @@ class HostExecutor {
   [[nodiscard]] const Instruction& instruction(const Cell& cell, std::uint32_t index) const {
     return program_.instructions[cell.instruction_begin + index];
   }
+  [[nodiscard]] const Segment& segment_of(const Cell& cell) const {
+    return arithmetic_.layout().segments[cell.segment];
+  }
   [[nodiscard]] std::byte* frame_of(const Cell& cell);
-  [[nodiscard]] std::span<const Piece> pieces_of(const Cell& cell) const;
-  [[nodiscard]] float encode_scale(Stage stage) const noexcept;
 
   void advance(std::uint32_t index);
   void complete(const Cell& cell, CellState& state);
   void load(const Cell& cell, CellState& state);
-  [[nodiscard]] compress::Encode encode_of(const Piece& piece, float scale) const noexcept;
-  void encode(const Cell& cell, CellState& state, Stage stage);
-  void decode(const Cell& cell, std::span<const std::byte> payload, bool add, float factor);
-  void finish(const Cell& cell, CellState& state);
   void consume(std::uint32_t index, const transport::Frame& frame);
-  void add_then_encode(const Cell& cell, CellState& state, const transport::Frame& frame);
   void reap(int peer, Channel& channel);
-  void check(const wire::Header& header, const Cell& cell, std::uint32_t index, int peer) const;
-  void check_payload(std::span<const std::byte> payload, const Cell& cell, int peer) const;
-  [[nodiscard]] wire::Header header_of(const Cell& cell, const CellState& state, std::uint32_t index) const;
+  void encoded(CellState& state, const compress::Encoded& result) noexcept;
   void note(CellState& state, bool non_finite) noexcept;
+  /// Of a frame of this cell that this rank sends, but for its flags.
+  [[nodiscard]] wire::Header header_of(const Cell& cell, std::uint32_t index) const;
 
-  bool average_;
   Program program_;
-  Layout layout_;
-  std::shared_ptr<const compress::Codec> codec_;
-  std::vector<std::byte> frames_;
+  CellArithmetic arithmetic_;
+  base::AlignedVector<std::byte> frames_;
   std::vector<CellState> cells_;
   std::vector<PeerState> peers_;
 
-  std::span<const Buffer> buffers_;
   wire::Header prototype_;
   std::uint32_t chunk_base_ = 0;
   std::size_t cells_left_ = 0;

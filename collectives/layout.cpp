@@ -57,12 +57,6 @@ class Cursor {
   std::size_t element_ = 0;
 };
 
-std::size_t total_payload(std::span<const std::size_t> counts, const compress::Codec& codec) {
-  std::size_t bytes = 0;
-  for (const std::size_t count : counts) bytes += codec.max_payload(count);
-  return bytes;
-}
-
 /// Grows the last piece where the new one continues it, unless it lies before `first`.
 void append(std::vector<Piece>& pieces, const Piece& piece, std::size_t first) {
   if (pieces.size() > first && pieces.back().tensor == piece.tensor &&
@@ -176,6 +170,18 @@ Layout make_layout(std::span<const std::size_t> counts, const compress::Codec& c
   }
   layout.chunk_segments.push_back(static_cast<std::uint32_t>(layout.segments.size()));
   return layout;
+}
+
+std::size_t total_payload(std::span<const std::size_t> counts, const compress::Codec& codec) {
+  std::size_t bytes = 0;
+  for (const std::size_t count : counts) bytes += codec.max_payload(count);
+  return bytes;
+}
+
+std::vector<std::size_t> chunk_payloads(const Layout& layout) {
+  std::vector<std::size_t> bytes(layout.chunk_segments.size() - 1, 0);
+  for (const Segment& segment : layout.segments) bytes[segment.chunk] += segment.payload_bound;
+  return bytes;
 }
 
 std::size_t choose_segment_payload(std::size_t payload_bytes, int chunk_count) noexcept {

@@ -40,6 +40,11 @@ struct Layout {
 Layout make_layout(std::span<const std::size_t> counts, const compress::Codec& codec, int chunk_count,
                    std::size_t segment_payload);
 
+/// The encoded size of tensors of `counts` elements.
+std::size_t total_payload(std::span<const std::size_t> counts, const compress::Codec& codec);
+/// The encoded size of each chunk.
+std::vector<std::size_t> chunk_payloads(const Layout& layout);
+
 /// The payload size to cut segments to: enough of them to keep several in flight, none larger than a frame.
 /// `payload_bytes` is the whole part's.
 std::size_t choose_segment_payload(std::size_t payload_bytes, int chunk_count) noexcept;

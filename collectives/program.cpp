@@ -64,7 +64,7 @@ class Compiler {
                   .instruction_end = static_cast<std::uint32_t>(program.instructions.size()),
                   .frame_offset = program.frame_bytes,
                   .alias = codec.identity() && !layered && pieces == 1};
-        // Frames start on cache lines of their own.
+        // Frames start on cache lines of their own: the executor's memory for them does.
         if (!cell.alias) program.frame_bytes += (segment.payload_bound + 63) / 64 * 64;
         program.cells.push_back(cell);
       }

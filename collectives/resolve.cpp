@@ -8,15 +8,6 @@
 #include "wire/header.hpp"
 
 namespace gradwire::collectives {
-namespace {
-
-std::size_t payload_of(std::span<const std::size_t> counts, const compress::Codec& codec) {
-  std::size_t bytes = 0;
-  for (const std::size_t count : counts) bytes += codec.max_payload(count);
-  return bytes;
-}
-
-}  // namespace
 
 std::string_view algorithm_name(Collective collective, Algorithm algorithm) noexcept {
   const bool binomial = collective == Collective::broadcast || collective == Collective::barrier;
@@ -26,14 +17,14 @@ std::string_view algorithm_name(Collective collective, Algorithm algorithm) noex
 Algorithm resolve_algorithm(Collective collective, std::string_view algorithm, const compress::Codec& codec,
                             std::span<const std::size_t> counts, int ranks) {
   if (algorithm != "auto") return parse_algorithm(algorithm);
-  return choose_algorithm(collective, payload_of(counts, codec), codec.lossy(), ranks);
+  return choose_algorithm(collective, total_payload(counts, codec), codec.lossy(), ranks);
 }
 
 Resolved resolve(Collective collective, std::string_view algorithm, const compress::Codec& codec,
                  std::span<const std::size_t> counts, int ranks, int root) {
   constexpr std::array<std::size_t, 1> kOneElement{1};
   if (collective == Collective::barrier) counts = kOneElement;
-  const std::size_t payload_bytes = payload_of(counts, codec);
+  const std::size_t payload_bytes = total_payload(counts, codec);
 
   Resolved resolved;
   resolved.algorithm = resolve_algorithm(collective, algorithm, codec, counts, ranks);

@@ -53,11 +53,10 @@ inline constexpr int kIncomingSlot = 2;  ///< a child's partial sum, used up by 
 ///
 /// What interpreters may rely on:
 /// - Transfers stand in every list in the order of one global key (round, parity of the source, source,
-/// destination), and a
-///   send of round t depends on receives of earlier rounds only. So the frames between two ranks have the
-///   same order in both lists.
+///   destination), and a send of round t depends on receives of earlier rounds only. So the frames between
+///   two ranks have the same order in both lists.
 /// - A run of several chunks is one with consecutive numbers that one transfer carries; encode and add steps
-/// follow its cut.
+///   follow its cut.
 /// - The steps of one chunk on one rank, without layers:
 ///     allreduce, not the owner: [recv add]* encode(partial) send, recv(result) assign send*
 ///     allreduce, the owner:     [recv add]+ encode(result) send+ assign of its own frame
@@ -66,8 +65,7 @@ inline constexpr int kIncomingSlot = 2;  ///< a child's partial sum, used up by 
 ///   Each add or assign of a received frame directly follows its recv. Nothing is added after the rank's only
 ///   encode.
 /// - With layers: encode(result) send* recv* in key order, and at the end of the list assign of layer 0, add
-/// of layers 1..p-1, the rank's
-///   own among them, from its slot.
+///   of layers 1..p-1, the rank's own among them, from its slot.
 /// - One rank alone: a single finish.
 struct Schedule {
   Collective collective = Collective::allreduce;

@@ -77,6 +77,11 @@ class Codec {
                                   std::byte* out) const = 0;
 };
 
+/// The end of a sum that nobody else gets, so that it needs no rounding: result = scale * v, and residual_out
+/// zero. `result` may be in.value. With `look`, as lossy codecs do, an element whose v is not finite keeps
+/// its residual and makes the answer false; without, as `none` does, the answer is true.
+bool finish_sum(const Encode& in, float* result, bool look);
+
 /// Parses "name" or "name:option=value,option=value". Throws Error(invalid_argument) with the list of what is
 /// allowed.
 GRADWIRE_EXPORT std::shared_ptr<const Codec> make_codec(std::string_view spec);

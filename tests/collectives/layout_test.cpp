@@ -17,18 +17,6 @@ namespace {
 
 using Counts = std::vector<std::size_t>;
 
-std::size_t payload_of(const Counts& counts, const compress::Codec& codec) {
-  std::size_t bytes = 0;
-  for (const std::size_t count : counts) bytes += codec.max_payload(count);
-  return bytes;
-}
-
-std::vector<std::size_t> chunk_bytes(const Layout& layout) {
-  std::vector<std::size_t> bytes(layout.chunk_segments.size() - 1, 0);
-  for (const Segment& segment : layout.segments) bytes[segment.chunk] += segment.payload_bound;
-  return bytes;
-}
-
 /// Everything that holds for any layout.
 void check(const Layout& layout, const Counts& counts, const compress::Codec& codec, int chunks,
            std::size_t limit) {
@@ -88,9 +76,9 @@ void check(const Layout& layout, const Counts& counts, const compress::Codec& co
 
   // Each cut is at the block nearest to its ideal place, so a chunk is off by at most half a block at each
   // end.
-  const double ideal = static_cast<double>(payload_of(counts, codec)) / chunks;
+  const double ideal = static_cast<double>(total_payload(counts, codec)) / chunks;
   const auto block = static_cast<double>(codec.max_payload(codec.block()));
-  for (const std::size_t bytes : chunk_bytes(layout))
+  for (const std::size_t bytes : chunk_payloads(layout))
     EXPECT_NEAR(static_cast<double>(bytes), ideal, block + 1);
 }
 

@@ -53,12 +53,6 @@ Share halving_doubling_share(const Bytes& bytes, int begin, int end, int rank) {
   return share;
 }
 
-Bytes chunk_bytes(const Layout& layout) {
-  Bytes bytes(layout.chunk_segments.size() - 1, 0);
-  for (const Segment& segment : layout.segments) bytes[segment.chunk] += segment.payload_bound;
-  return bytes;
-}
-
 Bytes sent_bytes(const Schedule& schedule, const Bytes& chunks) {
   Bytes sent;
   for (const auto& counts : count_sends(schedule)) {
@@ -83,7 +77,7 @@ TEST_P(Traffic, OfEachRankIsWhatTheFormulaSays) {
         SCOPED_TRACE(::testing::Message()
                      << to_string(collective) << " " << to_string(algorithm) << " " << ranks);
         const Resolved resolved = resolve(collective, to_string(algorithm), *codec, counts, ranks);
-        const Bytes bytes = chunk_bytes(resolved.layout);
+        const Bytes bytes = chunk_payloads(resolved.layout);
         ASSERT_EQ(total(bytes), codec->max_payload(kCount) + codec->max_payload(77));
         const Bytes sent = sent_bytes(resolved.schedule, bytes);
         for (int rank = 0; rank < ranks; ++rank) {
@@ -109,16 +103,17 @@ TEST_P(Traffic, OfAllRanksTogetherIsTheFloorOfPointToPoint) {
     const std::size_t others = index(ranks - 1);
     for (const Algorithm algorithm : all_algorithms()) {
       const Resolved resolved = resolve(Collective::allreduce, to_string(algorithm), *codec, counts, ranks);
-      const Bytes sent = sent_bytes(resolved.schedule, chunk_bytes(resolved.layout));
+      const Bytes sent = sent_bytes(resolved.schedule, chunk_payloads(resolved.layout));
       const std::size_t expected =
           algorithm == Algorithm::one_shot ? index(ranks) * others * bytes : 2 * others * bytes;
       EXPECT_EQ(total(sent), expected) << to_string(algorithm) << " of " << ranks;
     }
     const Resolved broadcast = resolve(Collective::broadcast, "auto", *codec, counts, ranks);
-    EXPECT_EQ(total(sent_bytes(broadcast.schedule, chunk_bytes(broadcast.layout))), others * bytes);
+    EXPECT_EQ(total(sent_bytes(broadcast.schedule, chunk_payloads(broadcast.layout))), others * bytes);
     const Resolved barrier =
         resolve(Collective::barrier, "auto", *compress::make_codec("none"), counts, ranks);
-    EXPECT_EQ(total(sent_bytes(barrier.schedule, chunk_bytes(barrier.layout))), 2 * others * sizeof(float));
+    EXPECT_EQ(total(sent_bytes(barrier.schedule, chunk_payloads(barrier.layout))),
+              2 * others * sizeof(float));
   }
 }
 
@@ -127,7 +122,7 @@ TEST_P(Traffic, OfOneShotIsTheWholeTensorToEverybody) {
   const std::size_t counts[] = {kCount};
   for (int ranks = 2; ranks <= 33; ++ranks) {
     const Resolved resolved = resolve(Collective::allreduce, "one-shot", *codec, counts, ranks);
-    EXPECT_THAT(sent_bytes(resolved.schedule, chunk_bytes(resolved.layout)),
+    EXPECT_THAT(sent_bytes(resolved.schedule, chunk_payloads(resolved.layout)),
                 ::testing::Each(index(ranks - 1) * codec->max_payload(kCount)));
   }
 }

@@ -12,7 +12,6 @@
 #include <tuple>
 
 #include "codec_test_data.hpp"
-#include "compress/finish.hpp"
 
 namespace gradwire::compress {
 namespace {

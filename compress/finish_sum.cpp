@@ -1,5 +1,4 @@
-#include "compress/finish.hpp"
-
+#include "compress/codec.hpp"
 #include "compress/plain_kernels.hpp"
 
 namespace gradwire::compress {
