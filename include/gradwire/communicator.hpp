@@ -40,7 +40,8 @@ struct CommunicatorOptions {
   std::shared_ptr<Store> store{};  ///< handed in, or null: opened from `store_url`
   std::string store_url{};         ///< see open_store(); may be empty only when world_size is 1
   std::string transport = "auto";  ///< "auto", "shm", "tcp", "inproc"
-  /// For tcp: a network interface ("eth0") or address; empty: the one that routes to the store.
+  /// For tcp: a network interface ("eth0") or address; empty: the one that routes to the store,
+  /// or the default route's where the store has no address (file://, or handed in without a URL).
   std::string interface {};
   int connections_per_peer = 1;  ///< tcp
   /// "100mbit": every rank becomes a host behind a link of that rate, each way; empty: off.

@@ -201,8 +201,10 @@ std::vector<base::UniqueFd> open_listeners(const StoreUrl& url, milliseconds tim
 }
 
 std::string host_towards_store(const std::string& url) {
+  if (url.empty()) return outward_address();
   const StoreUrl parsed = parse_store_url(url);
-  if (parsed.scheme != StoreUrl::Scheme::tcp) return {};
+  if (parsed.scheme == StoreUrl::Scheme::unix_socket) return {};
+  if (parsed.scheme == StoreUrl::Scheme::file) return outward_address();
   std::string why;
   if (misleading_name(parsed.place, resolve(parsed.place, why))) {
     std::string outward = outward_address();

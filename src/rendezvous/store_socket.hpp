@@ -32,7 +32,8 @@ std::vector<SocketAddress> resolve(const std::string& host, std::string& why);
 /// name a loopback address, in that host's own table only.
 bool misleading_name(const std::string& host, const std::vector<SocketAddress>& addresses);
 
-/// An address of this host that is not loopback, IPv4 if there is one, as text; empty when there is none.
+/// The address of this host that leads farthest, as text: the default route's, else another that is not
+/// loopback, IPv4 rather than IPv6; empty when there is none.
 std::string outward_address();
 
 SocketAddress abstract_address(std::string_view name);

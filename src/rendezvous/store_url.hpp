@@ -25,8 +25,10 @@ struct StoreUrl {
 StoreUrl parse_store_url(const std::string& text);
 
 /// A host or address to which the interface leads that ranks should use among themselves: the host of a
-/// tcp:// URL; one of this host's addresses when that name is its own and leads to loopback here only; empty
-/// for other URLs. Throws Error(invalid_argument).
+/// tcp:// URL; one of this host's addresses when that name is its own and leads to loopback here only, or
+/// when ranks of other hosts may be in the store and it has no address (file://, and the empty URL of a store
+/// that a program made itself); empty when all ranks are on this host (unix://) or it has no such address.
+/// Throws Error(invalid_argument).
 std::string host_towards_store(const std::string& url);
 
 /// Where the ranks of the job that the environment describes meet; empty for a job of one rank. In this

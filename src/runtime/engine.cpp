@@ -64,7 +64,7 @@ Engine::Engine(CommunicatorOptions options) : options_(std::move(options)) {
     if (!options_.store) {
       options_.store = open_store(options_.store_url, options_.rank, options_.timeout);
     }
-    if (options_.interface.empty() && !options_.store_url.empty()) {
+    if (options_.interface.empty()) {
       const std::string host = rendezvous::host_towards_store(options_.store_url);
       if (!host.empty()) options_.interface = transport::local_address_towards(host);
     }

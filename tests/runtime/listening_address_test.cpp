@@ -75,7 +75,7 @@ TEST(ListeningAddress, StaysOnTheHostWhereTheStoreDoes) {
   for (const char* url : {"unix://some-name", "tcp://127.0.0.1:1", "tcp://localhost:1"}) {
     EXPECT_THAT(
         records_of_run(url),
-        testing::AllOf(testing::SizeIs(2), testing::Each(testing::ContainsRegex("127\\.0\\.0\\.1|::1"))))
+        testing::AllOf(testing::SizeIs(2), testing::Each(testing::AnyOf(testing::HasSubstr("127.0.0.1"), testing::HasSubstr("::1")))))
         << url;
   }
 }
