@@ -74,6 +74,16 @@ std::uint32_t crc(std::uint32_t so_far, const void* bytes, std::size_t count) {
   return static_cast<std::uint32_t>(crc32_z(so_far, static_cast<const Bytef*>(bytes), count));
 }
 
+nlohmann::json describe(const Checkpoint& checkpoint) {
+  return {
+      {"data", checkpoint.data},         {"widths", checkpoint.widths},
+      {"rank", checkpoint.rank},         {"ranks", checkpoint.world_size},
+      {"batch", checkpoint.batch},       {"seed", checkpoint.seed},
+      {"step", checkpoint.step},         {"seconds", checkpoint.seconds},
+      {"loss_sum", checkpoint.loss_sum}, {"loss_samples", checkpoint.loss_samples},
+  };
+}
+
 /// Reads a checkpoint piece by piece, so that its description can be judged before memory is taken for the
 /// rest.
 class CheckpointReader {
@@ -145,6 +155,9 @@ Checkpoint CheckpointReader::read_description() {
     description.at("seconds").get_to(checkpoint.seconds);
     description.at("loss_sum").get_to(checkpoint.loss_sum);
     description.at("loss_samples").get_to(checkpoint.loss_samples);
+    // A number that its field can't hold would have become another one.
+    if (description.dump() != describe(checkpoint).dump())
+      refuse(name_, "its description is not one of a checkpoint");
   } catch (const nlohmann::json::exception& error) {
     refuse(name_, fmt::format("its description cannot be read ({}), it is damaged", error.what()));
   }
@@ -172,14 +185,7 @@ std::filesystem::path checkpoint_path(const std::string& file, int rank) {
 std::filesystem::path unpublished_path(const std::filesystem::path& path) { return path.string() + ".tmp"; }
 
 std::string serialize_checkpoint(const Checkpoint& checkpoint) {
-  const nlohmann::json description = {
-      {"data", checkpoint.data},         {"widths", checkpoint.widths},
-      {"rank", checkpoint.rank},         {"ranks", checkpoint.world_size},
-      {"batch", checkpoint.batch},       {"seed", checkpoint.seed},
-      {"step", checkpoint.step},         {"seconds", checkpoint.seconds},
-      {"loss_sum", checkpoint.loss_sum}, {"loss_samples", checkpoint.loss_samples},
-  };
-  const std::string json = description.dump();
+  const std::string json = describe(checkpoint).dump();
   Preamble preamble{};
   std::memcpy(preamble.magic.data(), kMagic.data(), kMagic.size());
   preamble.version = kVersion;

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "gradwire/error.hpp"
 #include "temporary_folder.hpp"
@@ -188,6 +190,27 @@ TEST(Checkpoint, takes_no_memory_for_what_a_file_only_announces) {
     std::ofstream(path, std::ios::binary) << head;
     std::filesystem::resize_file(path, bytes.size() + kTebibyte);
     EXPECT_THAT(message_of_reading(path), HasSubstr(field.message));
+  }
+}
+
+TEST(Checkpoint, refuses_numbers_that_do_not_fit_their_fields) {
+  // As long as what they replace. The checksum comes last, so its error says that the description passed.
+  const std::string bytes = serialize_checkpoint(example());
+  for (const auto& [written, other] :
+       {std::pair("\"rank\":1", "\"rank\":0"), std::pair("\"widths\":[4,3,2]", "\"widths\":[4,3.5]"),
+        std::pair("\"batch\":64", "\"batch\":-4"), std::pair("\"widths\":[4,3,2]", "\"widths\":[4e9  ]")}) {
+    std::string changed = bytes;
+    const auto place = changed.find(written);
+    ASSERT_NE(place, std::string::npos) << written;
+    changed.replace(place, std::strlen(written), other);
+    ASSERT_EQ(changed.size(), bytes.size());
+    try {
+      parse_checkpoint(changed, "a");
+      FAIL() << "accepted";
+    } catch (const Error& error) {
+      const bool fits = std::string_view(other) == "\"rank\":0";
+      EXPECT_THAT(error.what(), HasSubstr(fits ? "checksum" : "description")) << other;
+    }
   }
 }
 
