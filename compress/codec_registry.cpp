@@ -14,6 +14,9 @@
 namespace gradwire::compress {
 namespace {
 
+static_assert(std::endian::native == std::endian::little,
+              "payloads are little-endian, and every codec writes them as they lie in memory");
+
 constexpr std::size_t kSmallestBlock = 16;
 constexpr std::size_t kLargestBlock = 65536;
 
