@@ -33,7 +33,11 @@ void check(const EndpointOptions& options) {
   if (options.connections_per_peer < 1 || options.connections_per_peer > kMaxConnections) {
     refuse(fmt::format("{} connections per peer", options.connections_per_peer), "use 1 to 64");
   }
-  if (!(options.link_rate >= 0)) refuse("a negative link rate", "use a positive one, or 0 for none");
+  const double rate = options.link_rate;
+  if (rate != 0 && !(rate >= kMinLinkRate && rate <= kMaxLinkRate)) {
+    refuse(fmt::format("a link rate of {:g} bytes a second", rate),
+           "choose one from 1 kbit/s to 10 Tbit/s, or 0 for none");
+  }
   if (options.link_rate > 0 && (options.kind == "shm" || options.kind == "inproc")) {
     refuse(fmt::format("a link rate together with {}, which has no link to slow down", options.kind),
            "use tcp or auto with it, or leave it out");

@@ -32,7 +32,11 @@ double parse_rate(const std::string& text) {
   if (error == std::errc{} && std::isfinite(number) && number > 0) {
     const std::string_view unit(rest, static_cast<std::size_t>(text.data() + text.size() - rest));
     for (const auto& known : kUnits) {
-      if (unit == known.name) return number * known.bytes_a_second;
+      if (unit != known.name) continue;
+      const double rate = number * known.bytes_a_second;
+      if (rate >= kMinLinkRate && rate <= kMaxLinkRate) return rate;
+      throw Error(ErrorCode::invalid_argument, fmt::format("a link of {}", text),
+                  "choose a rate from 1kbit to 10000gbit (a second)");
     }
   }
   throw Error(ErrorCode::invalid_argument, fmt::format("'{}' is no rate", text),

@@ -89,6 +89,16 @@ bool SocketAddress::is_loopback() const noexcept {
   return family() == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&v6(*this).sin6_addr);
 }
 
+bool SocketAddress::is_wildcard() const noexcept {
+  if (family() == AF_INET) return v4(*this).sin_addr.s_addr == htonl(INADDR_ANY);
+  if (family() != AF_INET6) return false;
+  // Also ::ffff:0.0.0.0, which is IPv4's.
+  const in6_addr& address = v6(*this).sin6_addr;
+  in6_addr mapped = IN6ADDR_ANY_INIT;
+  mapped.s6_addr[10] = mapped.s6_addr[11] = 0xFF;
+  return IN6_IS_ADDR_UNSPECIFIED(&address) || IN6_ARE_ADDR_EQUAL(&address, &mapped);
+}
+
 bool SocketAddress::is_link_local() const noexcept {
   return family() == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&v6(*this).sin6_addr);
 }
@@ -124,7 +134,14 @@ SocketAddress numeric_address(const std::string& host, std::uint16_t port) {
 
 SocketAddress local_address(const std::string& interface) {
   if (interface.empty()) return numeric_address("127.0.0.1", 0);
-  if (const auto found = look_up(interface, AI_NUMERICHOST)) return copy(found->ai_addr, found->ai_addrlen);
+  if (const auto found = look_up(interface, AI_NUMERICHOST)) {
+    const SocketAddress address = copy(found->ai_addr, found->ai_addrlen);
+    if (!address.is_wildcard()) return address;
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("the address {} to listen at is a wildcard: no other rank could connect to it",
+                            interface),
+                "name one interface or address of this host");
+  }
   std::set<std::string> names;
   if (auto address = address_of_interface(interface, names)) {
     address->set_port(0);

@@ -18,6 +18,8 @@ struct SocketAddress {
   [[nodiscard]] std::uint16_t port() const noexcept;
   void set_port(std::uint16_t port) noexcept;
   [[nodiscard]] bool is_loopback() const noexcept;
+  /// Whether it stands for all addresses of a host.
+  [[nodiscard]] bool is_wildcard() const noexcept;
   /// Of an IPv6 address that means something on one network only; 0 for all others.
   [[nodiscard]] std::uint32_t scope() const noexcept;
   void set_scope(std::uint32_t scope) noexcept;
@@ -31,7 +33,8 @@ struct SocketAddress {
 [[nodiscard]] SocketAddress numeric_address(const std::string& host, std::uint16_t port);
 
 /// This host's address that an option names: an interface ("eth0"), an address, or "" for loopback.
-/// Throws Error(invalid_argument) listing the interfaces when there is no such one.
+/// Throws Error(invalid_argument) listing the interfaces when there is no such one, and for a wildcard, which
+/// nobody can connect to.
 [[nodiscard]] SocketAddress local_address(const std::string& interface);
 
 }  // namespace gradwire::transport

@@ -52,6 +52,10 @@ class Link {
   [[nodiscard]] virtual const char* kind() const noexcept = 0;
 };
 
+/// The slowest and the fastest link that can be emulated, in bytes a second: 1 kbit/s and 10 Tbit/s.
+inline constexpr double kMinLinkRate = 1e3 / 8;
+inline constexpr double kMaxLinkRate = 1e13 / 8;
+
 struct EndpointOptions {
   int rank = 0;
   int world_size = 1;
@@ -61,7 +65,7 @@ struct EndpointOptions {
   std::string
       interface;  ///< network interface or address for tcp; empty: loopback (see local_address_towards)
   int connections_per_peer = 1;  ///< tcp only; frames are striped over them and delivered in order
-  double link_rate = 0;  ///< bytes a second each way, for emulating a slow link; 0: as fast as it goes
+  double link_rate = 0;          ///< bytes a second each way, for emulating a slow link; 0: none
   std::chrono::milliseconds timeout{300'000};  ///< for connecting
   bool check_payload = false;                  ///< checksum payloads on shm and inproc too (on tcp always)
   std::string host_id;  ///< ranks with the same one count as local; empty: boot id and network namespace
@@ -103,7 +107,8 @@ std::unique_ptr<Endpoint> connect(const EndpointOptions& options, Store& store);
 /// store runs there. Throws Error (invalid_argument, system).
 std::string local_address_towards(const std::string& host);
 
-/// "100mbit", "1gbit", "12.5MB" (bytes), "2.5gbit" to bytes a second. Throws Error(invalid_argument).
+/// "100mbit", "1gbit", "12.5MB" (bytes), "2.5gbit" to bytes a second, within the limits of a link rate.
+/// Throws Error(invalid_argument).
 double parse_rate(const std::string& text);
 
 }  // namespace gradwire::transport

@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "base/unique_fd.hpp"
 #include "directory_store.hpp"
 #include "mesh.hpp"
@@ -92,6 +94,15 @@ TEST(SocketAddress, OfInterfaces) {
   EXPECT_EQ(local_address("lo").host(), "127.0.0.1");
   EXPECT_EQ(local_address("").host(), "127.0.0.1");
   EXPECT_EQ(local_address("::1").host(), "::1");
+  for (const char* wildcard : {"0.0.0.0", "0", "::", "::0", "::ffff:0.0.0.0"}) {
+    try {
+      (void)local_address(wildcard);
+      ADD_FAILURE() << wildcard;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+      EXPECT_THAT(error.what(), testing::HasSubstr("no other rank could connect to it")) << wildcard;
+    }
+  }
   try {
     (void)local_address("nonesuch0");
     FAIL();
@@ -119,10 +130,13 @@ TEST(Connect, BadOptionsAreRefused) {
   EXPECT_EQ(refusal([](auto& o) { o.rank = -1; }), ErrorCode::invalid_argument);
   EXPECT_EQ(refusal([](auto& o) { o.kind = "pigeon"; }), ErrorCode::invalid_argument);
   EXPECT_EQ(refusal([](auto& o) { o.connections_per_peer = 0; }), ErrorCode::invalid_argument);
-  EXPECT_EQ(refusal([](auto& o) { o.link_rate = -1; }), ErrorCode::invalid_argument);
+  for (const double rate : {-1.0, 1e-300, 124.0, 1.26e12, 1e300, HUGE_VAL, -HUGE_VAL, std::nan("")}) {
+    EXPECT_EQ(refusal([rate](auto& o) { o.link_rate = rate; }), ErrorCode::invalid_argument) << rate;
+  }
   EXPECT_EQ(refusal([](auto& o) { o.job = std::string(256, 'j'); }), ErrorCode::invalid_argument);
   EXPECT_EQ(refusal([](auto& o) { o.interface = "nonesuch0"; }), ErrorCode::invalid_argument);
   EXPECT_EQ(refusal([](auto& o) { o.interface = "192.0.2.1"; }), ErrorCode::invalid_argument);
+  EXPECT_EQ(refusal([](auto& o) { o.interface = "0.0.0.0"; }), ErrorCode::invalid_argument);
 }
 
 TEST(LinkEnd, WordsRoundTrip) {

@@ -4,6 +4,8 @@
 
 #include <random>
 
+#include "transport/transport.hpp"
+
 namespace gradwire::transport {
 namespace {
 
@@ -101,6 +103,17 @@ TEST(TokenBucket, BytesMoveInRunsNotInDribbles) {
     now += 1us;  // somebody who polls all the time
   }
   EXPECT_LT(runs, 500);
+}
+
+TEST(TokenBucket, TheLimitsKeepTheirRates) {
+  for (const double rate : {kMinLinkRate, kMaxLinkRate}) {
+    TokenBucket bucket(rate);
+    const auto bytes = static_cast<std::size_t>(10 * rate);
+    const Time begin = std::chrono::steady_clock::now() + 100s;
+    const Time end = transfer(bucket, bytes, begin, [] { return 0ns; });
+    const auto burst = std::min(kBurst, bytes);
+    EXPECT_NEAR(seconds_between(begin, end), seconds_for(bytes - burst, rate), 1e-3);
+  }
 }
 
 TEST(TokenBucket, SlowRatesLetAPacketPass) {

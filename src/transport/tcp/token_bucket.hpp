@@ -13,7 +13,8 @@ class TokenBucket {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
-  /// `rate` in bytes a second, above 0. `head_start` is the least burst.
+  /// `rate` in bytes a second, from kMinLinkRate to kMaxLinkRate or not far from it: what is computed here
+  /// fits into integers for these. `head_start` is the least burst.
   explicit TokenBucket(double rate, std::chrono::nanoseconds head_start = {}) noexcept;
 
   /// Somebody starts or stops waiting to move bytes; calls nest.
