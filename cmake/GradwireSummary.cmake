@@ -1,1 +1,31 @@
-message(STATUS "gradwire ${PROJECT_VERSION}: ${CMAKE_BUILD_TYPE}, sanitizers: '${GRADWIRE_SANITIZE}'")
+# What can be left out, one line each in the summary at the end:
+#   gradwire_part("benchmarks" GRADWIRE_BUILD_BENCH)              built or not, by that variable
+#   gradwire_part("MPI" MPI_CXX_FOUND "no MPI was found")         the reason when it isn't the user's own choice
+set_property(GLOBAL PROPERTY GRADWIRE_PARTS "")
+
+function(gradwire_part name built)
+  if(${built})
+    set(line "${name}: yes")
+  elseif(ARGC GREATER 2)
+    set(line "${name}: left out, ${ARGV2}")
+  else()
+    set(line "${name}: left out, ${built} is OFF")
+  endif()
+  set_property(GLOBAL APPEND PROPERTY GRADWIRE_PARTS "${line}")
+endfunction()
+
+function(gradwire_print_summary)
+  set(library "static")
+  if(BUILD_SHARED_LIBS)
+    set(library "shared")
+  endif()
+  string(REPLACE ";" ", " sanitizers "${GRADWIRE_SANITIZE}")
+  if(NOT sanitizers)
+    set(sanitizers "none")
+  endif()
+  message(STATUS "gradwire ${PROJECT_VERSION}: ${CMAKE_BUILD_TYPE}, ${library} library, sanitizers: ${sanitizers}")
+  get_property(parts GLOBAL PROPERTY GRADWIRE_PARTS)
+  foreach(part IN LISTS parts)
+    message(STATUS "  ${part}")
+  endforeach()
+endfunction()

@@ -21,7 +21,10 @@ function(expect pattern)
 endfunction()
 
 run("${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${prefix}")
-run("${CMAKE_COMMAND}" -G Ninja -S "${EXAMPLES}" -B "${consumer}" "-DCMAKE_PREFIX_PATH=${prefix}" -DCMAKE_BUILD_TYPE=Release)
+run("${CMAKE_COMMAND}" -G Ninja -S "${EXAMPLES}" -B "${consumer}" "-DCMAKE_PREFIX_PATH=${prefix}" -DCMAKE_BUILD_TYPE=Release
+    # What only the command needs must not be asked of the library's users.
+    -DCMAKE_DISABLE_FIND_PACKAGE_ZLIB=ON -DCMAKE_DISABLE_FIND_PACKAGE_CLI11=ON
+    -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON)
 run("${CMAKE_COMMAND}" --build "${consumer}")
 
 run("${consumer}/allreduce")
