@@ -5,6 +5,8 @@
 - A code block under `<!-- file: PATH -->` is that file, word for word.
 - A C++ block under `<!-- compile -->` compiles against the public headers; without a main() it is the body of a function.
 - A shell block under `<!-- run -->` succeeds, in an empty folder, with the built `gradwire` on the PATH.
+- A shell block under `<!-- run: in a checkout -->` succeeds in a copy of the tree whose build/release is the build, with an empty home
+  and nothing added to the PATH.
 
 Every other block of C++ or shell needs `<!-- not checked: REASON -->`, so that nothing goes unchecked by oversight.
 """
@@ -99,11 +101,28 @@ def compile_block(root, build, block, folder):
                            "-I", root / "include", "-I", build / "include", source], capture_output=True, text=True)
 
 
-def run_block(build, block, folder):
-    path = f"{build / 'src/cli'}{os.pathsep}{os.environ['PATH']}"
+IN_A_CHECKOUT = "in a checkout"
+
+
+def imitate_checkout(root, build, folder):
+    """Links to the tree and the build: what a block writes beside them goes with the folder."""
+    for entry in root.iterdir():
+        if entry.name not in ("build", "out", ".git"):
+            pathlib.Path(folder, entry.name).symlink_to(entry)
+    for name in ("build", "home"):
+        pathlib.Path(folder, name).mkdir()
+    pathlib.Path(folder, "build/release").symlink_to(build)
+    return {"HOME": os.path.join(folder, "home")}
+
+
+def run_block(root, build, block, folder):
+    if block.argument == IN_A_CHECKOUT:
+        environment = imitate_checkout(root, build, folder)
+    else:
+        environment = {"PATH": f"{build / 'src/cli'}{os.pathsep}{os.environ['PATH']}"}
     try:
         return subprocess.run(["bash", "-euo", "pipefail", "-c", block.text], cwd=folder, capture_output=True, text=True,
-                              env=os.environ | {"PATH": path}, timeout=120)
+                              env=os.environ | environment, timeout=120)
     except subprocess.TimeoutExpired as late:
         return subprocess.CompletedProcess(late.cmd, 1, "", "it had not ended after two minutes")
 
@@ -118,10 +137,12 @@ def check_block(root, build, block):
             yield f"{block}: there is no {block.argument}"
         elif file.read_text() != block.text:
             yield f"{block}: this is not {block.argument}, word for word"
+    elif block.mark == "run" and block.argument not in (None, IN_A_CHECKOUT):
+        yield f"{block}: 'run: {block.argument}' is unknown; there is 'run: {IN_A_CHECKOUT}'"
     elif block.mark in ("compile", "run"):
         with tempfile.TemporaryDirectory() as folder:
             result = (compile_block(root, build, block, folder) if block.mark == "compile"
-                      else run_block(build, block, folder))
+                      else run_block(root, build, block, folder))
         if result.returncode != 0:
             yield f"{block}: the block fails:\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
     elif block.language in CHECKED_LANGUAGES:

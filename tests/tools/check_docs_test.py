@@ -28,6 +28,11 @@ std::vector<int> numbers(kTen);
 test 1 -lt 2 && touch here
 ```
 
+<!-- run: in a checkout -->
+```sh
+test -f examples/one.cpp && test -z "$(ls "$HOME")" && touch build/new
+```
+
 <!-- not checked: it needs a cluster -->
 ```sh
 srun program
@@ -63,7 +68,7 @@ class CheckDocs(unittest.TestCase):
     def test_a_true_page_passes(self):
         status, output = self.check(GOOD)
         self.assertEqual(status, 0, output)
-        self.assertIn("1 compile, 1 file, 1 not checked, 1 run; 0 faults", output)
+        self.assertIn("1 compile, 1 file, 1 not checked, 2 run; 0 faults", output)
 
     def test_a_link_to_nothing(self):
         self.refuses("docs/other.md#", "docs/another.md#", "leads nowhere")
@@ -79,6 +84,13 @@ class CheckDocs(unittest.TestCase):
 
     def test_a_command_that_fails(self):
         self.refuses("-lt", "-gt", "the block fails")
+
+    def test_a_command_that_fails_in_a_checkout(self):
+        self.refuses("test -f examples/one.cpp", "test -f examples/two.cpp", "the block fails")
+        self.refuses('test -z "$(ls "$HOME")"', "gradwire info", "the block fails")
+
+    def test_a_run_of_an_unknown_kind(self):
+        self.refuses("<!-- run: in a checkout -->", "<!-- run: twice -->", "is unknown")
 
     def test_a_block_without_a_mark(self):
         self.refuses("<!-- compile -->", "", "needs a mark")
