@@ -135,6 +135,39 @@ TEST_P(CodecContract, AnyAlignment) {
   }
 }
 
+TEST_P(CodecContract, AnyBytesOfTheRightLengthStayInTheirPlace) {
+  std::mt19937 engine(1);
+  constexpr float kGuard = 12345.0F;
+  constexpr std::size_t kMargin = 32;  // more than a vector
+  for (const std::size_t count : {1, 7, 8, 15, 31, 250, 256, 300, 1030}) {
+    Bytes payload(codec_->max_payload(count));
+    for (int round = 0; round < 20; ++round) {
+      // Scales that are NaN, infinite or denormal among them.
+      for (std::byte& byte : payload) byte = static_cast<std::byte>(engine());
+      if (codec_->id() == CodecId::onebit && count % 8 != 0)
+        payload.back() &= std::byte{0xFF} >> (8 - count % 8);
+      ASSERT_TRUE(codec_->valid(payload, count));
+      const auto guarded = [&](auto&& write) {
+        Floats out(count + 2 * kMargin, kGuard);
+        write(out.data() + kMargin);
+        for (std::size_t i = 0; i < kMargin; ++i) {
+          ASSERT_EQ(out[i], kGuard) << "count " << count;
+          ASSERT_EQ(out[kMargin + count + i], kGuard) << "count " << count;
+        }
+      };
+      guarded([&](float* out) { codec_->decode_assign(payload, out, count); });
+      guarded([&](float* out) { codec_->decode_add(payload, out, count, 3.0F); });
+      const Floats value = gaussian(count, 1);
+      Bytes forwarded(codec_->max_payload(count));
+      guarded([&](float* residual) {
+        codec_->add_then_encode(payload, 1.0F, {value.data(), residual, residual, count, 1.0F},
+                                forwarded.data());
+      });
+      EXPECT_TRUE(codec_->valid(forwarded, count)) << "whatever came in, what goes out is a payload";
+    }
+  }
+}
+
 std::string name_of(const testing::TestParamInfo<std::string>& info) {
   std::string name = info.param;
   std::replace_if(
