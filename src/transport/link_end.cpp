@@ -58,13 +58,13 @@ std::uint64_t LinkEnd::to_word() const noexcept {
          static_cast<std::uint64_t>(static_cast<std::uint32_t>(origin)) << kOriginShift;
 }
 
-LinkEnd LinkEnd::from_word(std::uint64_t word) {
+LinkEnd LinkEnd::from_word(std::uint64_t word, int world_size) {
   if (word == 0) return {};
   const auto kind = static_cast<Kind>(word & kKindMask);
   LinkEnd end;
   end.kind = Kind::died;
   if (kind == Kind::goodbye) end.kind = kind;
-  if (kind == Kind::abort) {
+  if (kind == Kind::abort && word >> kOriginShift < static_cast<std::uint64_t>(world_size)) {
     const auto code = to_error_code(static_cast<std::uint32_t>((word >> kCodeShift) & kCodeMask));
     end.kind = kind;
     end.code = code.value_or(ErrorCode::peer_lost);

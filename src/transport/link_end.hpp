@@ -31,8 +31,9 @@ struct LinkEnd {
 
   /// The end in one word, as shared memory carries it: 0 is open. `garbage` and `detail` stay here.
   [[nodiscard]] std::uint64_t to_word() const noexcept;
-  /// The end that a peer's word means; nonsense in it becomes `died`.
-  [[nodiscard]] static LinkEnd from_word(std::uint64_t word);
+  /// The end that a peer's word means; nonsense in it becomes `died`, and so does blame for a rank
+  /// outside the world.
+  [[nodiscard]] static LinkEnd from_word(std::uint64_t word, int world_size);
 };
 
 /// The end to announce to all others after `cause` ended an operation on `rank`.

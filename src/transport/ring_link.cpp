@@ -145,7 +145,7 @@ void RingLink::wake_peer_for(std::uint32_t wish) const noexcept {
 }
 
 bool RingLink::look_for_end() noexcept {
-  if (peer_end_.kind == LinkEnd::Kind::open) peer_end_ = LinkEnd::from_word(reader_.end());
+  if (peer_end_.kind == LinkEnd::Kind::open) peer_end_ = LinkEnd::from_word(reader_.end(), parts_.world_size);
   return peer_end_.kind != LinkEnd::Kind::open;
 }
 

@@ -13,6 +13,7 @@ namespace gradwire::transport {
 struct RingParts {
   int rank = 0;
   int peer = 0;
+  int world_size = 0;
   std::shared_ptr<const PairMemory> memory;
   std::shared_ptr<const Doorbell> peer_bell;
   base::UniqueFd socket;  ///< shm: its hang-up means that the peer's process is gone

@@ -436,6 +436,7 @@ std::unique_ptr<Endpoint> Mesher::finish() {
       RingParts parts;
       parts.rank = options_.rank;
       parts.peer = peer;
+      parts.world_size = options_.world_size;
       parts.memory = std::move(meeting.memory);
       parts.peer_bell = std::move(meeting.bell);
       parts.socket = std::move(meeting.sockets.front());
@@ -443,8 +444,8 @@ std::unique_ptr<Endpoint> Mesher::finish() {
       link = std::make_unique<RingLink>(std::move(parts));
     } else {
       for (const auto& socket : meeting.sockets) tune_tcp(socket, options_.link_rate);
-      link = std::make_unique<TcpLink>(options_.rank, peer, std::move(meeting.sockets), options_.communicator,
-                                       rate);
+      link = std::make_unique<TcpLink>(TcpParts{options_.rank, peer, options_.world_size, options_.communicator,
+                                                std::move(meeting.sockets), rate});
     }
   }
   const auto ranks_here = std::count_if(records_.begin(), records_.end(),

@@ -9,8 +9,8 @@
 #include "transport/tcp/inbox.hpp"
 
 // A stream of frames as a connection receives it, in pieces. Random bytes never fit a checksum, so the first
-// input byte says how long the pieces are and whether the checksums of what looks like frames are made to fit
-// first.
+// input byte says how long the pieces are, whether the checksums of what looks like frames are made to fit
+// first, and whether the connection is the one for data.
 
 namespace {
 
@@ -48,17 +48,19 @@ void seal(std::vector<std::byte>& stream) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
-  const std::size_t piece = 1 + (data[0] >> 1U);
+  const std::size_t piece = 1 + (data[0] >> 2U);
+  const auto carries = (data[0] & 2U) != 0 ? transport::Inbox::Carries::data : transport::Inbox::Carries::end;
   std::vector<std::byte> stream(size - 1);
   if (!stream.empty()) std::memcpy(stream.data(), data + 1, stream.size());
   if ((data[0] & 1U) != 0) seal(stream);
 
-  transport::Inbox inbox(1, kHeaderBytes + wire::kMaxPayload);
+  transport::Inbox inbox(1, 4, carries, kHeaderBytes + wire::kMaxPayload);
   std::size_t at = 0;
   std::size_t taken = 0;
   try {
     while (true) {
       while (const transport::Frame* frame = inbox.front()) {
+        if (carries == transport::Inbox::Carries::end) __builtin_trap();
         // What is given out lies inside what was put in, in its order.
         const std::size_t begin = taken + kHeaderBytes;
         if (begin + frame->payload.size() > at) __builtin_trap();
@@ -76,6 +78,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       std::copy_n(stream.begin() + static_cast<std::ptrdiff_t>(at), part, space.begin());
       at += part;
       inbox.filled(part);
+    }
+    if (inbox.end().kind == transport::LinkEnd::Kind::abort) {
+      if (inbox.end().origin < 0 || inbox.end().origin >= 4) __builtin_trap();
+      if (carries == transport::Inbox::Carries::data) __builtin_trap();
     }
   } catch (const Error& error) {
     if (error.code() != ErrorCode::corrupt_frame && error.code() != ErrorCode::version_mismatch)

@@ -146,14 +146,19 @@ TEST(LinkEnd, WordsRoundTrip) {
     end.kind = kind;
     end.origin = kind == LinkEnd::Kind::abort ? 70000 : -1;
     end.code = kind == LinkEnd::Kind::abort ? ErrorCode::order_mismatch : ErrorCode::peer_lost;
-    const LinkEnd back = kind == LinkEnd::Kind::open ? LinkEnd{} : LinkEnd::from_word(end.to_word());
+    const LinkEnd back = kind == LinkEnd::Kind::open ? LinkEnd{} : LinkEnd::from_word(end.to_word(), 70001);
     EXPECT_EQ(back.kind, end.kind);
     EXPECT_EQ(back.origin, end.origin);
     EXPECT_EQ(back.code, end.code);
   }
-  EXPECT_EQ(LinkEnd::from_word(0).kind, LinkEnd::Kind::open);
-  EXPECT_EQ(LinkEnd::from_word(0xFF).kind, LinkEnd::Kind::died);
-  EXPECT_EQ(LinkEnd::from_word(~std::uint64_t{0}).kind, LinkEnd::Kind::died);
+  LinkEnd outside;
+  outside.kind = LinkEnd::Kind::abort;
+  outside.origin = 4;
+  EXPECT_EQ(LinkEnd::from_word(outside.to_word(), 5).kind, LinkEnd::Kind::abort);
+  EXPECT_EQ(LinkEnd::from_word(outside.to_word(), 4).kind, LinkEnd::Kind::died);
+  EXPECT_EQ(LinkEnd::from_word(0, 4).kind, LinkEnd::Kind::open);
+  EXPECT_EQ(LinkEnd::from_word(0xFF, 4).kind, LinkEnd::Kind::died);
+  EXPECT_EQ(LinkEnd::from_word(~std::uint64_t{0}, 4).kind, LinkEnd::Kind::died);
 }
 
 TEST(LinkEnd, BlameFallsOnThePeerAnErrorNamesElseOnTheRankItself) {

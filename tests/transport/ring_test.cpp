@@ -18,6 +18,7 @@ class RingTest : public testing::Test {
  protected:
   std::unique_ptr<RingLink> link_of(int rank, bool check = false) {
     RingParts parts;
+    parts.world_size = 2;
     parts.rank = rank;
     parts.peer = 1 - rank;
     parts.memory = memory_;

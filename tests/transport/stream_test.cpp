@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -52,7 +53,7 @@ TEST(Stream, OutboxToInboxInRandomPieces) {
   constexpr std::uint32_t kFrames = 2000;
   std::mt19937 random(2);
   Outbox outbox;
-  Inbox inbox(1, kCapacity);
+  Inbox inbox(1, 6, Inbox::Carries::data, kCapacity);
   std::vector<std::vector<std::byte>> payloads;
   std::uint32_t pushed = 0;
   std::uint32_t taken = 0;
@@ -121,34 +122,61 @@ void feed(Inbox& inbox, const wire::Header& header) {
   inbox.filled(bytes.size());
 }
 
-TEST(Inbox, AnAbortIsKnownWhileDataWaits) {
-  Inbox inbox(1, kCapacity);
-  feed(inbox, data_header({}, 1));
+wire::Header abort_header(std::uint32_t origin, std::uint32_t code) {
   wire::Header abort;
   abort.kind = wire::FrameKind::abort;
-  abort.chunk = 5;
-  abort.segment = static_cast<std::uint32_t>(ErrorCode::non_finite);
-  feed(inbox, abort);
-  EXPECT_EQ(inbox.end().kind, LinkEnd::Kind::abort);
-  EXPECT_EQ(inbox.end().origin, 5);
-  EXPECT_EQ(inbox.end().code, ErrorCode::non_finite);
+  abort.chunk = origin;
+  abort.segment = code;
+  return abort;
+}
+
+TEST(Inbox, TheEndIsKnownWhileDataWaits) {
+  Inbox inbox(1, 6, Inbox::Carries::data, kCapacity);
+  feed(inbox, data_header({}, 1));
+  wire::Header goodbye;
+  goodbye.kind = wire::FrameKind::goodbye;
+  feed(inbox, goodbye);
+  EXPECT_EQ(inbox.end().kind, LinkEnd::Kind::goodbye);
   ASSERT_NE(inbox.front(), nullptr);
   EXPECT_EQ(inbox.front()->header.operation, 1U);
   inbox.pop();
   EXPECT_EQ(inbox.front(), nullptr);
 }
 
+TEST(Inbox, AnAbortSaysWhomItBlames) {
+  Inbox inbox(1, 6, Inbox::Carries::end, kCapacity);
+  feed(inbox, abort_header(5, static_cast<std::uint32_t>(ErrorCode::non_finite)));
+  EXPECT_EQ(inbox.end().kind, LinkEnd::Kind::abort);
+  EXPECT_EQ(inbox.end().origin, 5);
+  EXPECT_EQ(inbox.end().code, ErrorCode::non_finite);
+}
+
 TEST(Inbox, AnUnknownCodeInAnAbortIsALoss) {
-  Inbox inbox(1, kCapacity);
-  wire::Header abort;
-  abort.kind = wire::FrameKind::abort;
-  abort.segment = 12345;
-  feed(inbox, abort);
+  Inbox inbox(1, 6, Inbox::Carries::end, kCapacity);
+  feed(inbox, abort_header(0, 12345));
+  EXPECT_EQ(inbox.end().kind, LinkEnd::Kind::abort);
   EXPECT_EQ(inbox.end().code, ErrorCode::peer_lost);
 }
 
+TEST(Inbox, FramesOnTheWrongConnectionAreGarbage) {
+  const auto refusal = [](Inbox::Carries carries, const wire::Header& header) {
+    Inbox inbox(1, 6, carries, kCapacity);
+    feed(inbox, header);
+    EXPECT_EQ(inbox.end().kind, LinkEnd::Kind::garbage);
+    EXPECT_EQ(inbox.front(), nullptr);
+    const Error error = inbox.end().to_error(1);
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_frame);
+    EXPECT_EQ(error.peer(), 1);
+    return std::string(error.what());
+  };
+  EXPECT_THAT(refusal(Inbox::Carries::end, data_header({}, 1)), testing::HasSubstr("data on the connection"));
+  EXPECT_THAT(refusal(Inbox::Carries::data, abort_header(0, 40)), testing::HasSubstr("an abort on"));
+  EXPECT_THAT(refusal(Inbox::Carries::end, abort_header(6, 40)), testing::HasSubstr("blames rank 6 of 6"));
+  EXPECT_THAT(refusal(Inbox::Carries::end, abort_header(0xFFFFFFFF, 40)), testing::HasSubstr("blames rank"));
+}
+
 TEST(Inbox, TellsWhatIsMissing) {
-  Inbox inbox(1, kCapacity);
+  Inbox inbox(1, 6, Inbox::Carries::data, kCapacity);
   EXPECT_EQ(inbox.missing(), wire::kHeaderBytes);
   EXPECT_FALSE(inbox.in_frame());
   feed(inbox, data_header(std::vector<std::byte>(1000), 0));

@@ -220,7 +220,7 @@ struct OpenHeart {
       sockets.emplace_back(ends[0]);
       own->reset(ends[1]);
     }
-    link = std::make_unique<TcpLink>(0, 1, std::move(sockets), 7, nullptr);
+    link = std::make_unique<TcpLink>(TcpParts{0, 1, 2, 7, std::move(sockets), nullptr});
   }
 
   void inject(std::span<const std::byte> bytes) {
@@ -299,6 +299,33 @@ TEST(CorruptStream, AnyCutIsALoss) {
     EXPECT_EQ(error->code(), ErrorCode::peer_lost) << error->what();
     EXPECT_EQ(error->peer(), 1);
   }
+}
+
+TEST(CorruptStream, DataWhereTheEndBelongsIsAnError) {
+  OpenHeart heart;
+  const auto stream = stream_of({100});
+  ASSERT_EQ(::send(heart.control.get(), stream.data(), stream.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(stream.size()));
+  const auto error = heart.outcome();
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->code(), ErrorCode::corrupt_frame);
+  EXPECT_EQ(error->peer(), 1);
+}
+
+TEST(CorruptStream, BlameOutsideTheWorldIsAnError) {
+  OpenHeart heart;
+  wire::Header abort;
+  abort.kind = wire::FrameKind::abort;
+  abort.chunk = 2;
+  abort.segment = static_cast<std::uint32_t>(ErrorCode::timeout);
+  wire::HeaderBytes bytes;
+  wire::write_header(abort, bytes);
+  ASSERT_EQ(::send(heart.control.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(bytes.size()));
+  const auto error = heart.outcome();
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->code(), ErrorCode::corrupt_frame) << error->what();
+  EXPECT_EQ(error->peer(), 1);
 }
 
 TEST(CorruptStream, PayloadsWithoutAChecksumAreRefused) {

@@ -97,6 +97,7 @@ std::unique_ptr<Endpoint> connect_inproc(const EndpointOptions& options, Store& 
     RingParts parts;
     parts.rank = options.rank;
     parts.peer = peer;
+    parts.world_size = options.world_size;
     parts.memory = room->pair(options.rank, peer);
     parts.peer_bell = room->bell(peer);
     parts.check_payload = options.check_payload;

@@ -8,7 +8,8 @@ namespace gradwire::transport {
 
 using wire::kHeaderBytes;
 
-Inbox::Inbox(int peer, std::size_t capacity) : peer_(peer), buffer_(capacity) {}
+Inbox::Inbox(int peer, int world_size, Carries carries, std::size_t capacity)
+    : peer_(peer), world_size_(world_size), carries_(carries), buffer_(capacity) {}
 
 bool Inbox::filled(std::size_t size) {
   buffer_.filled(size);
@@ -32,6 +33,19 @@ bool Inbox::filled(std::size_t size) {
 }
 
 void Inbox::scan(const wire::Header& header) {
+  const auto refuse = [this](std::string_view what) {
+    throw Error(ErrorCode::corrupt_frame, fmt::format("rank {} sent {}", peer_, what),
+                "install the same gradwire on all hosts, then restart the job", peer_);
+  };
+  if (header.kind == wire::FrameKind::data && carries_ == Carries::end) {
+    refuse("data on the connection that is kept for the end");
+  }
+  if (header.kind == wire::FrameKind::abort) {
+    if (carries_ == Carries::data) refuse("an abort on a connection for data");
+    if (header.chunk >= static_cast<std::uint32_t>(world_size_)) {
+      refuse(fmt::format("an abort that blames rank {} of {}", header.chunk, world_size_));
+    }
+  }
   switch (header.kind) {
     case wire::FrameKind::data:
       scan_need_ = kHeaderBytes + header.payload_bytes;

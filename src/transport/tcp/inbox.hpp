@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "transport/link_end.hpp"
@@ -14,8 +15,11 @@ namespace gradwire::transport {
 /// taken.
 class Inbox {
  public:
+  /// What a connection is for: frames of data and then a goodbye, or nothing but how the stream ends.
+  enum class Carries : std::uint8_t { data, end };
+
   /// Throws Error(system).
-  Inbox(int peer, std::size_t capacity);
+  Inbox(int peer, int world_size, Carries carries, std::size_t capacity);
 
   /// Where to put what arrives; empty when frames have to be taken first.
   [[nodiscard]] std::span<std::byte> space() noexcept { return buffer_.space(); }
@@ -37,9 +41,12 @@ class Inbox {
   [[nodiscard]] const LinkEnd& end() const noexcept { return end_; }
 
  private:
+  /// Throws Error(corrupt_frame) for a frame that does not belong on this connection.
   void scan(const wire::Header& header);
 
   int peer_;
+  int world_size_;
+  Carries carries_;
   MirroredBuffer buffer_;
   std::size_t scanned_ = 0;                     ///< bytes of complete frames in the buffer
   std::size_t scan_need_ = wire::kHeaderBytes;  ///< bytes that what follows them needs to be looked at

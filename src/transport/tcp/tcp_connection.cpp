@@ -14,11 +14,10 @@
 
 namespace gradwire::transport {
 
-TcpConnection::TcpConnection(base::UniqueFd socket, int peer, std::size_t inbox_bytes,
-                             std::shared_ptr<LinkRate> rate)
+TcpConnection::TcpConnection(base::UniqueFd socket, Inbox inbox, std::shared_ptr<LinkRate> rate)
     : socket_(std::move(socket)),
       rate_(std::move(rate)),
-      inbox_(peer, inbox_bytes),
+      inbox_(std::move(inbox)),
       outbox_(std::make_unique<Outbox>()) {
   // Without it a first frame counts from when it is read: a little slower, and right.
   const int on = 1;

@@ -14,7 +14,7 @@ namespace gradwire::transport {
 class TcpConnection {
  public:
   /// `rate` may be null. Throws Error(system).
-  TcpConnection(base::UniqueFd socket, int peer, std::size_t inbox_bytes, std::shared_ptr<LinkRate> rate);
+  TcpConnection(base::UniqueFd socket, Inbox inbox, std::shared_ptr<LinkRate> rate);
   ~TcpConnection();
   TcpConnection(TcpConnection&&) noexcept = default;
   TcpConnection& operator=(TcpConnection&&) = delete;

@@ -17,17 +17,18 @@ constexpr std::size_t kControlInboxBytes = 4096;
 
 }  // namespace
 
-TcpLink::TcpLink(int rank, int peer, std::vector<base::UniqueFd> sockets, std::uint32_t communicator,
-                 const std::shared_ptr<LinkRate>& rate)
-    : PeerLink(peer),
-      rank_(rank),
-      communicator_(communicator),
-      rate_(rate),
-      control_(std::move(sockets.back()), peer, kControlInboxBytes, nullptr) {
-  sockets.pop_back();
-  connections_.reserve(sockets.size());
-  for (auto& socket : sockets) {
-    connections_.emplace_back(std::move(socket), peer, rate ? kRatedInboxBytes : kInboxBytes, rate);
+TcpLink::TcpLink(TcpParts parts)
+    : PeerLink(parts.peer),
+      rank_(parts.rank),
+      communicator_(parts.communicator),
+      rate_(std::move(parts.rate)),
+      control_(std::move(parts.sockets.back()),
+               Inbox(parts.peer, parts.world_size, Inbox::Carries::end, kControlInboxBytes), nullptr) {
+  parts.sockets.pop_back();
+  connections_.reserve(parts.sockets.size());
+  for (auto& socket : parts.sockets) {
+    Inbox inbox(parts.peer, parts.world_size, Inbox::Carries::data, rate_ ? kRatedInboxBytes : kInboxBytes);
+    connections_.emplace_back(std::move(socket), std::move(inbox), rate_);
   }
 }
 

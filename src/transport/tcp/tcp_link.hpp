@@ -8,15 +8,23 @@
 
 namespace gradwire::transport {
 
+/// What a TcpLink stands on.
+struct TcpParts {
+  int rank = 0;
+  int peer = 0;
+  int world_size = 0;
+  std::uint32_t communicator = 0;
+  std::vector<base::UniqueFd> sockets;  ///< the one for the end comes last
+  std::shared_ptr<LinkRate> rate;       ///< shared by all links of a rank; null: none
+};
+
 /// A link over TCP: one or more connections for data, frame n travelling on connection n modulo their number,
 /// so that taking them in turn restores the order; and one for how the stream ends, which is never full, so
 /// that an abort and a death are heard of however much data waits.
 class TcpLink final : public PeerLink {
  public:
-  /// `sockets` has the one for the end last. `rate` may be null; it is shared by all links of a rank. Throws
-  /// Error(system).
-  TcpLink(int rank, int peer, std::vector<base::UniqueFd> sockets, std::uint32_t communicator,
-          const std::shared_ptr<LinkRate>& rate);
+  /// Throws Error(system).
+  explicit TcpLink(TcpParts parts);
 
   bool try_send(const wire::Header& header, std::span<const std::byte> payload) override;
   [[nodiscard]] std::uint64_t completed() const noexcept override { return completed_; }
