@@ -3,9 +3,13 @@
 
 Prints Markdown tables and writes all results as JSON. A pair is two runs that differ in nothing but the codec: same
 first weights, same order of samples.
+
+With --choose it trains over a grid of learning rates and momenta instead, on all but the last 10,000 training images,
+and compares accuracies on those: how to choose settings without a look at the test set.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -14,12 +18,15 @@ import sys
 import tempfile
 import time
 
+import validation_split
+
 # Name and what it adds to `gradwire train`; the first is what the others are compared with.
 VARIANTS = {
     "none": ["--codec", "none"],
     "onebit": ["--codec", "onebit"],
     "onebit without feedback": ["--codec", "onebit", "--no-error-feedback"],
 }
+CHOICE_CODECS = ("none", "onebit")
 # How many points of mean accuracy onebit may lose.
 ALLOWED = {"fashion-mnist": 0.5, "mnist": 0.2}
 
@@ -28,25 +35,34 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     built = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../build/release/src/cli/gradwire")
     parser.add_argument("--gradwire", default=os.path.normpath(built), help="the gradwire program (%(default)s)")
-    parser.add_argument("--out", default="out/accuracy.json", help="results (%(default)s)")
+    parser.add_argument("--out", help="results (out/accuracy.json; out/choice.json with --choose)")
     parser.add_argument("--data", default="fashion-mnist,mnist", help="data sets (%(default)s)")
-    parser.add_argument("--seeds", default="1,2,3,4,5", help="(%(default)s)")
+    parser.add_argument("--seeds", help="(1,2,3,4,5; 1,2 with --choose)")
+    parser.add_argument("--choose", action="store_true", help="choose settings by validation accuracy")
+    parser.add_argument("--lr", default="0.05,0.1,0.2", help="learning rates to choose from (%(default)s)")
+    parser.add_argument("--momentum", default="0,0.5,0.9", help="momenta to choose from (%(default)s)")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--ranks", type=int, default=4)
     parser.add_argument("options", nargs="*", help="more options of gradwire train, after --")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.out = arguments.out or ("out/choice.json" if arguments.choose else "out/accuracy.json")
+    arguments.seeds = arguments.seeds or ("1,2" if arguments.choose else "1,2,3,4,5")
+    return arguments
 
 
-def train(arguments, data, seed, extra):
+def train(arguments, data, seed, extra, may_diverge=False):
+    """The report of a run; None of one that diverged, if it may."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "train.json")
         command = [
             arguments.gradwire, "train", "--data", data, "--ranks", str(arguments.ranks),
             "--epochs", str(arguments.epochs), "--seed", str(seed), "--json", path, *extra, *arguments.options,
         ]  # fmt: skip
-        status = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
-        if status != 0:
-            sys.exit(f"accuracy: '{' '.join(command)}' failed with status {status}")
+        run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if may_diverge and run.returncode != 0 and "non_finite" in run.stderr:
+            return None
+        if run.returncode != 0:
+            sys.exit(f"accuracy: '{' '.join(command)}' failed with status {run.returncode}:\n{run.stderr}")
         with open(path, encoding="utf-8") as file:
             return json.load(file)
 
@@ -98,9 +114,62 @@ def save(path, everything):
         file.write("\n")
 
 
+def choice_markdown(data, settings, seeds, epochs):
+    """The table, and the setting that serves both kinds of gradients best: the highest mean of the two."""
+    lines = [
+        f"### {data}, {epochs} epochs, seeds {', '.join(map(str, seeds))}, validation accuracy in %",
+        "",
+        "| lr | momentum | none | onebit | difference |",
+        "|---|---|---|---|---|",
+    ]
+    for setting in settings:
+        cells = [" ".join("diverged" if a is None else f"{a:.2f}" for a in setting[codec]) for codec in CHOICE_CODECS]
+        means = [setting["means"][codec] for codec in CHOICE_CODECS]
+        if None not in means:
+            cells = [f"{mean:.2f} ({cell})" for mean, cell in zip(means, cells)]
+        difference = "" if None in means else f"{means[1] - means[0]:+.2f}"
+        lines.append(f"| {setting['lr']} | {setting['momentum']} | {cells[0]} | {cells[1]} | {difference} |")
+    finite = [setting for setting in settings if None not in setting["means"].values()]
+    lines.append("")
+    for codec in CHOICE_CODECS:
+        best = max((s for s in settings if s["means"][codec] is not None), key=lambda s: s["means"][codec], default=None)
+        if best:
+            lines.append(f"- best for {codec}: lr {best['lr']}, momentum {best['momentum']}")
+    if finite:
+        best = max(finite, key=lambda s: sum(s["means"].values()))
+        lines.append(f"- best for both together: lr {best['lr']}, momentum {best['momentum']}")
+    return "\n".join(lines) + "\n"
+
+
+def choose(arguments, seeds):
+    everything = {}
+    for data in arguments.data.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            validation_split.write_split(validation_split.find(data), folder)
+            settings = everything[data] = []
+            for lr, momentum in itertools.product(arguments.lr.split(","), arguments.momentum.split(",")):
+                setting = {"lr": lr, "momentum": momentum, **{codec: [] for codec in CHOICE_CODECS}}
+                for seed, codec in itertools.product(seeds, CHOICE_CODECS):
+                    extra = ["--data-dir", folder, "--lr", lr, "--momentum", momentum, "--codec", codec]
+                    result = train(arguments, data, seed, extra, may_diverge=True)
+                    setting[codec].append(result and 100 * result["final"]["test_accuracy"])
+                    reached = "diverged" if result is None else f"{setting[codec][-1]:.2f} %"
+                    print(f"accuracy: {data}, lr {lr}, momentum {momentum}, seed {seed}, {codec}: {reached}",
+                          file=sys.stderr, flush=True)  # fmt: skip
+                setting["means"] = {
+                    codec: None if None in setting[codec] else statistics.fmean(setting[codec]) for codec in CHOICE_CODECS
+                }
+                settings.append(setting)
+                save(arguments.out, everything)
+            print(choice_markdown(data, settings, seeds, arguments.epochs), flush=True)
+
+
 def main():
     arguments = parse_arguments()
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    if arguments.choose:
+        choose(arguments, seeds)
+        return
     everything = {}
     failed = False
     for data in arguments.data.split(","):
