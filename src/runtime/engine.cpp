@@ -9,7 +9,7 @@
 
 #include "base/float_mode.hpp"
 #include "gradwire/error.hpp"
-#include "rendezvous/store_url.hpp"
+#include "runtime/join.hpp"
 
 namespace gradwire::runtime {
 namespace {
@@ -19,60 +19,14 @@ constexpr std::size_t kExpectedInFlight = 64;
 constexpr std::chrono::milliseconds kClosePatience{2000};
 /// So long between two looks counts as waiting, however long the caller stayed away.
 constexpr std::chrono::milliseconds kAway{50};
-/// Whoever asks for more means for ever; sums of times must not overflow.
-constexpr std::chrono::milliseconds kLongestTimeout = std::chrono::hours(24 * 365);
-
-transport::EndpointOptions endpoint_options(const CommunicatorOptions& options) {
-  transport::EndpointOptions endpoint;
-  endpoint.rank = options.rank;
-  endpoint.world_size = options.world_size;
-  endpoint.job = options.job;
-  endpoint.communicator = options.id;
-  endpoint.kind = options.transport;
-  endpoint.interface = options.interface;
-  endpoint.connections_per_peer = options.connections_per_peer;
-  endpoint.link_rate = options.link_rate.empty() ? 0 : transport::parse_rate(options.link_rate);
-  endpoint.host_id = options.host_id;
-  endpoint.check_payload = options.check_payload;
-  endpoint.timeout = options.timeout;
-  return endpoint;
-}
-
-void check_options(const CommunicatorOptions& options) {
-  if (options.world_size < 1) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("a world size of {}", options.world_size),
-                "pass the number of ranks, 1 or more");
-  }
-  if (options.rank < 0 || options.rank >= options.world_size) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("rank {} in a world of {}", options.rank, options.world_size),
-                "ranks are numbered from 0 to world size - 1");
-  }
-  if (options.timeout.count() <= 0) {
-    throw Error(ErrorCode::invalid_argument, "a timeout that is not positive",
-                "pass a time greater than zero");
-  }
-}
 
 }  // namespace
 
 Engine::Engine(CommunicatorOptions options) : options_(std::move(options)) {
-  check_options(options_);
-  options_.timeout = std::min(options_.timeout, kLongestTimeout);
-  if (!options_.codec.empty()) (void)compress::make_codec(options_.codec);
-  if (options_.world_size > 1) {
-    if (!options_.store) {
-      options_.store = open_store(options_.store_url, options_.rank, options_.timeout);
-    }
-    if (options_.interface.empty()) {
-      const std::string host = rendezvous::host_towards_store(options_.store_url);
-      if (!host.empty()) options_.interface = transport::local_address_towards(host);
-    }
-    endpoint_ = transport::connect(endpoint_options(options_), *options_.store);
-    channels_.resize(static_cast<std::size_t>(options_.world_size));
-    for (int peer = 0; peer < options_.world_size; ++peer) {
-      if (peer != options_.rank) channels_[static_cast<std::size_t>(peer)].link = &endpoint_->link(peer);
-    }
+  endpoint_ = join(options_);
+  if (endpoint_) channels_.resize(static_cast<std::size_t>(options_.world_size));
+  for (int peer = 0; peer < static_cast<int>(channels_.size()); ++peer) {
+    if (peer != options_.rank) channels_[static_cast<std::size_t>(peer)].link = &endpoint_->link(peer);
   }
   receive_blocked_.resize(channels_.size());
   send_blocked_.resize(channels_.size());

@@ -1,0 +1,64 @@
+#include "runtime/join.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "compress/codec.hpp"
+#include "gradwire/error.hpp"
+#include "rendezvous/store_url.hpp"
+
+namespace gradwire::runtime {
+namespace {
+
+/// Whoever asks for more means for ever; sums of times must not overflow.
+constexpr std::chrono::milliseconds kLongestTimeout = std::chrono::hours(24 * 365);
+
+transport::EndpointOptions endpoint_options(const CommunicatorOptions& options) {
+  transport::EndpointOptions endpoint;
+  endpoint.rank = options.rank;
+  endpoint.world_size = options.world_size;
+  endpoint.job = options.job;
+  endpoint.communicator = options.id;
+  endpoint.kind = options.transport;
+  endpoint.interface = options.interface;
+  endpoint.connections_per_peer = options.connections_per_peer;
+  endpoint.link_rate = options.link_rate.empty() ? 0 : transport::parse_rate(options.link_rate);
+  endpoint.host_id = options.host_id;
+  endpoint.check_payload = options.check_payload;
+  endpoint.timeout = options.timeout;
+  return endpoint;
+}
+
+void check_options(const CommunicatorOptions& options) {
+  if (options.world_size < 1) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("a world size of {}", options.world_size),
+                "pass the number of ranks, 1 or more");
+  }
+  if (options.rank < 0 || options.rank >= options.world_size) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("rank {} in a world of {}", options.rank, options.world_size),
+                "ranks are numbered from 0 to world size - 1");
+  }
+  if (options.timeout.count() <= 0) {
+    throw Error(ErrorCode::invalid_argument, "a timeout that is not positive",
+                "pass a time greater than zero");
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<transport::Endpoint> join(CommunicatorOptions& options) {
+  check_options(options);
+  options.timeout = std::min(options.timeout, kLongestTimeout);
+  if (!options.codec.empty()) (void)compress::make_codec(options.codec);
+  if (options.world_size == 1) return nullptr;
+  if (!options.store) options.store = open_store(options.store_url, options.rank, options.timeout);
+  if (options.interface.empty()) {
+    const std::string host = rendezvous::host_towards_store(options.store_url);
+    if (!host.empty()) options.interface = transport::local_address_towards(host);
+  }
+  return transport::connect(endpoint_options(options), *options.store);
+}
+
+}  // namespace gradwire::runtime
