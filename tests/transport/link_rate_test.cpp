@@ -1,5 +1,4 @@
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <functional>
@@ -178,15 +177,6 @@ TEST_P(LinkRate, EverybodyWithEverybodyBothWays) {
     EXPECT_GT(std::ranges::min(ratios), 0.95);
     return std::ranges::max(ratios);
   });
-}
-
-double cpu_seconds() {
-  rusage usage = {};
-  ::getrusage(RUSAGE_THREAD, &usage);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
 TEST_P(LinkRate, WaitingForTheLinkIsSleeping) {

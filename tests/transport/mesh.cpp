@@ -1,12 +1,17 @@
 #include "mesh.hpp"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <ostream>
 #include <thread>
 
+#include "base/unique_fd.hpp"
 #include "directory_store.hpp"
 
 namespace gradwire::transport {
@@ -111,6 +116,24 @@ Received receive(Endpoint& endpoint, int peer) {
     return true;
   });
   return received;
+}
+
+double cpu_seconds() {
+  rusage usage = {};
+  ::getrusage(RUSAGE_THREAD, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+bool has_ipv6() {
+  const base::UniqueFd socket(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in6 address = {};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = in6addr_loopback;
+  if (socket && ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return true;
+  return errno != EADDRNOTAVAIL && errno != EAFNOSUPPORT;
 }
 
 void drain(Endpoint& endpoint, int peer, std::uint64_t frames) {

@@ -45,6 +45,12 @@ Received receive(Endpoint& endpoint, int peer);
 /// Waits until the link needs none of the payloads it was lent.
 void drain(Endpoint& endpoint, int peer, std::uint64_t frames);
 
+/// What this thread has computed so far, in seconds.
+double cpu_seconds();
+
+/// Whether this host can listen at the IPv6 loopback; where not, tests over IPv6 have nothing to stand on.
+bool has_ipv6();
+
 /// The longest any test waits for something that should come at once.
 inline constexpr std::chrono::seconds kSoon{60};
 
