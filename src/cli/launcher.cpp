@@ -32,6 +32,10 @@ constexpr int kCannotRun = 126;
 constexpr int kKilledBy = 128;
 /// Of a rank whose own is not known.
 constexpr int kFailed = 1;
+/// Also the longest that an end can go unnoticed when two signals of children became one.
+constexpr std::chrono::milliseconds kLongestSleep{1000};
+/// How long whoever takes the output of an interrupted job has for the rest of it.
+constexpr std::chrono::milliseconds kLastFlush{500};
 
 struct Rank {
   Child child;
@@ -105,7 +109,7 @@ class Job {
   int status_ = 0;  ///< of the first rank that failed
   bool ending_ = false;
   bool terminated_ = false;
-  bool interrupted_ = false;  ///< from outside
+  std::optional<int> interruption_;  ///< the signal by which somebody wanted the end
   Clock::time_point terminate_at_ = Clock::time_point::max();
   Clock::time_point kill_at_ = Clock::time_point::max();
 };
@@ -138,10 +142,12 @@ LaunchResult Job::run() {
 
 /// Waits for whoever takes our output, unless it has been said that this should end.
 void Job::flush() {
-  const auto deadline =
-      interrupted_ ? Clock::now() + std::chrono::milliseconds(500) : Clock::time_point::max();
-  while (pump_.has_backlog() && Clock::now() < deadline) {
-    pump_.wait(signals_.fd(), std::chrono::milliseconds(interrupted_ ? 50 : 1000));
+  const auto deadline = interruption_ ? Clock::now() + kLastFlush : Clock::time_point::max();
+  const auto patience = interruption_ ? kLastFlush / 10 : kLongestSleep;
+  while (pump_.has_backlog()) {
+    if (status_ == 0 && Clock::now() >= deadline) status_ = kKilledBy + *interruption_;
+    if (Clock::now() >= deadline) return;
+    pump_.wait(signals_.fd(), patience);
     while (const auto number = signals_.next()) {
       handle_signal(*number);
       if (!is_deadly(*number)) continue;
@@ -187,7 +193,7 @@ void Job::handle_signal(int number) {
   const bool deadly = is_deadly(number);
   const bool impatient = deadly && terminated_;
   signal_all(impatient ? SIGKILL : number);
-  interrupted_ = interrupted_ || deadly;
+  if (deadly && !interruption_) interruption_ = number;
   if (deadly && !terminated_) {
     terminated_ = true;
     ending_ = true;
@@ -244,9 +250,7 @@ bool Job::all_ended() const {
 std::chrono::milliseconds Job::time_to_next_step() const {
   const auto next = std::min(terminated_ ? Clock::time_point::max() : terminate_at_, kill_at_);
   const auto now = Clock::now();
-  // Also the longest that an end can go unnoticed when two signals of children became one.
-  constexpr std::chrono::milliseconds kLongest{1000};
-  if (next - now >= kLongest) return kLongest;
+  if (next - now >= kLongestSleep) return kLongestSleep;
   return std::max(std::chrono::duration_cast<std::chrono::milliseconds>(next - now),
                   std::chrono::milliseconds(0)) +
          std::chrono::milliseconds(1);
