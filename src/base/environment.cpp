@@ -47,6 +47,10 @@ constexpr std::array kVariables{
     EnvironmentVariable{"OMPI_COMM_WORLD_LOCAL_RANK", "Open MPI's mpirun: this process's rank on its host"},
     EnvironmentVariable{"OMPI_COMM_WORLD_LOCAL_SIZE", "Open MPI's mpirun: ranks on this host"},
     EnvironmentVariable{"PMIX_NAMESPACE", "Open MPI's mpirun: the job's name unless GRADWIRE_JOB is set"},
+    EnvironmentVariable{"PMI_RANK", "MPICH's mpiexec: this process's rank; only with MPI_LOCALRANKID"},
+    EnvironmentVariable{"PMI_SIZE", "MPICH's mpiexec: how many ranks the job has"},
+    EnvironmentVariable{"MPI_LOCALRANKID", "MPICH's mpiexec: this process's rank on its host"},
+    EnvironmentVariable{"MPI_LOCALNRANKS", "MPICH's mpiexec: ranks on this host"},
     EnvironmentVariable{"SLURM_PROCID", "srun: this process's rank; only with SLURM_STEP_ID"},
     EnvironmentVariable{"SLURM_NTASKS", "srun: how many ranks the step has"},
     EnvironmentVariable{"SLURM_LOCALID", "srun: this process's rank on its host"},
@@ -158,6 +162,13 @@ void read_launcher(Environment& out, const Reader& reader) {
     take_rank(out, reader, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE");
     out.local_rank = reader.small("OMPI_COMM_WORLD_LOCAL_RANK", 0, kMaxWorldSize);
     out.local_size = reader.small("OMPI_COMM_WORLD_LOCAL_SIZE", 1, kMaxWorldSize);
+  } else if (reader.has("PMI_RANK") && reader.has("PMI_SIZE") && reader.has("MPI_LOCALRANKID")) {
+    // Before Slurm: Hydra's proxies may have been started by srun. What srun itself sets of these lacks the
+    // third.
+    out.launcher = Launcher::hydra;
+    take_rank(out, reader, "PMI_RANK", "PMI_SIZE");
+    out.local_rank = reader.small("MPI_LOCALRANKID", 0, kMaxWorldSize);
+    out.local_size = reader.small("MPI_LOCALNRANKS", 1, kMaxWorldSize);
   } else if (reader.has("SLURM_PROCID") && reader.has("SLURM_NTASKS") && reader.has("SLURM_STEP_ID")) {
     out.launcher = Launcher::slurm;
     take_rank(out, reader, "SLURM_PROCID", "SLURM_NTASKS");
@@ -194,7 +205,8 @@ std::string name_job(const Environment& out, const Reader& reader) {
       return fmt::format("slurm-{}-{}", part("SLURM_JOB_ID", "none"), part("SLURM_STEP_ID", "0"))
           .substr(0, kMaxJobLength);
     case Launcher::none:
-    case Launcher::gradwire: break;
+    case Launcher::gradwire:
+    case Launcher::hydra: break;
   }
   return "default";
 }

@@ -10,7 +10,7 @@
 namespace gradwire::base {
 
 /// Who started this process, and so which variables tell its rank.
-enum class Launcher { none, gradwire, torchrun, open_mpi, slurm };
+enum class Launcher { none, gradwire, torchrun, open_mpi, hydra, slurm };
 
 /// One environment variable that Gradwire reads.
 struct EnvironmentVariable {

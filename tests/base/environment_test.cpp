@@ -122,6 +122,21 @@ TEST(Environment, MpirunAndSrun) {
   EXPECT_EQ(read(slurm).launcher, Launcher::none) << "a batch script is not a rank";
 }
 
+TEST(Environment, HydraAlsoUnderSlurm) {
+  Variables variables{{"PMI_RANK", "3"},        {"PMI_SIZE", "4"},        {"MPI_LOCALRANKID", "1"},
+                      {"MPI_LOCALNRANKS", "2"}, {"SLURM_PROCID", "1"},    {"SLURM_NTASKS", "2"},
+                      {"SLURM_STEP_ID", "0"},   {"SLURM_JOB_ID", "4711"}, {"SLURM_STEP_NODELIST", "n[1-2]"}};
+  const auto hydra = read(variables);
+  EXPECT_EQ(hydra.launcher, Launcher::hydra);
+  EXPECT_EQ(hydra.rank, 3);
+  EXPECT_EQ(hydra.world_size, 4);
+  EXPECT_EQ(hydra.local_rank, 1);
+  EXPECT_EQ(hydra.local_size, 2);
+  EXPECT_FALSE(hydra.slurm_job) << "a port of the step would be shared by all of its jobs";
+  variables.erase("MPI_LOCALRANKID");
+  EXPECT_EQ(read(variables).launcher, Launcher::slurm) << "srun sets PMI_RANK, too";
+}
+
 TEST(Environment, AnEmptyVariableIsNotSet) {
   EXPECT_EQ(read({{"GRADWIRE_RANK", ""}, {"GRADWIRE_WORLD_SIZE", ""}, {"GRADWIRE_TIMEOUT", ""}}).world_size,
             1);
@@ -193,6 +208,7 @@ TEST(Environment, NothingOutsideTheTableIsRead) {
   for (const Variables& variables :
        {Variables{}, Variables{{"RANK", "0"}, {"WORLD_SIZE", "1"}},
         Variables{{"OMPI_COMM_WORLD_RANK", "0"}, {"OMPI_COMM_WORLD_SIZE", "1"}, {"MASTER_ADDR", "x"}},
+        Variables{{"PMI_RANK", "0"}, {"PMI_SIZE", "1"}, {"MPI_LOCALRANKID", "0"}},
         Variables{{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "1"}, {"SLURM_STEP_ID", "1"}}}) {
     Environment::read([&](const char* name) -> const char* {
       EXPECT_TRUE(known.contains(name)) << name;
