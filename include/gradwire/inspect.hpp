@@ -56,6 +56,8 @@ GRADWIRE_EXPORT std::vector<float> oracle_allreduce(const std::string& algorithm
 GRADWIRE_EXPORT std::vector<std::string> algorithms();
 GRADWIRE_EXPORT std::string describe_codecs();
 GRADWIRE_EXPORT std::vector<std::string> transports();
+/// CommunicatorOptions::link_rate in bytes a second: "100mbit" is 12.5e6. Throws Error(invalid_argument).
+GRADWIRE_EXPORT double parse_link_rate(const std::string& text);
 /// Version, instruction set in use, optional parts built in or left out: what `gradwire info` prints.
 GRADWIRE_EXPORT std::vector<std::pair<std::string, std::string>> build_information();
 

@@ -44,13 +44,15 @@ void prepare(BenchCommand& command) {
   std::erase(algorithms, "auto");
   options.algorithms = parse_list(command.algorithms, algorithms);
   options.codecs = parse_list(command.codecs, {"none", "fp16", "bf16", "onebit"});
-  if (!command.ranks.transport.empty()) {
+  check_network({}, command.ranks.link_rate);
+  if (!command.ranks.transport.empty())
     options.transports = parse_list(command.ranks.transport, {"shm", "tcp"});
-    for (const auto& transport : options.transports) check_transport(transport);
-  }
-  for (const auto& algorithm : options.algorithms) {
-    for (const auto& codec : options.codecs) inspect::describe("allreduce", algorithm, codec, 2, 1);
-  }
+  for (const auto& transport : options.transports) check_network(transport, command.ranks.link_rate);
+  check_usage([&] {
+    for (const auto& algorithm : options.algorithms) {
+      for (const auto& codec : options.codecs) inspect::describe("allreduce", algorithm, codec, 2, 1);
+    }
+  });
 }
 
 void run(BenchCommand& command) {

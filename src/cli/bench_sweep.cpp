@@ -3,26 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
 
 #include "cli/bench_check.hpp"
 #include "cli/exit_status.hpp"
+#include "cli/transports_in_use.hpp"
 
 namespace gradwire::cli {
-namespace {
-
-std::string transports_in_use(const Communicator& communicator) {
-  std::set<std::string> kinds;
-  for (int peer = 0; peer < communicator.world_size(); ++peer) {
-    if (peer != communicator.rank()) kinds.insert(communicator.transport_to(peer));
-  }
-  std::string out;
-  for (const auto& kind : kinds) out += (out.empty() ? "" : "+") + kind;
-  return out.empty() ? "none" : out;
-}
-
-}  // namespace
-
 std::vector<std::string> parse_list(const std::string& text, const std::vector<std::string>& all) {
   if (text == "all") return all;
   std::vector<std::string> out;

@@ -1,10 +1,11 @@
 #include "cli/command.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <system_error>
 
@@ -13,6 +14,29 @@
 #include "gradwire/inspect.hpp"
 
 namespace gradwire::cli {
+namespace {
+
+constexpr const char* kTransports = "auto, shm, tcp";
+
+/// Whether it connects processes.
+bool is_transport(const std::string& name) { return name == "auto" || name == "shm" || name == "tcp"; }
+
+/// What is wrong with a variable is said here once, and not by each rank.
+void check_variables(const CommunicatorOptions& job) {
+  const auto refuse = [](const char* name, const std::string& value, const std::string& allowed) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("{}={} makes no sense", name, value),
+                fmt::format("set {} to {}, or unset it", name, allowed));
+  };
+  if (!is_transport(job.transport)) refuse("GRADWIRE_TRANSPORT", job.transport, kTransports);
+  if (job.link_rate.empty()) return;
+  try {
+    inspect::parse_link_rate(job.link_rate);
+  } catch (const Error&) {
+    refuse("GRADWIRE_LINK_RATE", job.link_rate, "a rate like 100mbit");
+  }
+}
+
+}  // namespace
 
 void add_rank_options(CLI::App& command, RankOptions& options) {
   command
@@ -30,17 +54,39 @@ void add_rank_options(CLI::App& command, RankOptions& options) {
       ->group("Job");
 }
 
-void check_transport(const std::string& name) {
-  auto known = inspect::transports();
-  known.emplace_back("auto");
-  if (std::find(known.begin(), known.end(), name) != known.end()) return;
-  std::string list;
-  for (const auto& transport : known) list += (list.empty() ? "" : ", ") + transport;
-  throw UsageError(fmt::format("there is no transport '{}'; there are {}", name, list));
+void check_usage(const std::function<void()>& check) {
+  try {
+    check();
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
+}
+
+void check_network(const std::string& transport, const std::string& link_rate) {
+  if (!transport.empty() && !is_transport(transport)) {
+    throw UsageError(fmt::format("ranks cannot be connected by '{}'; there are {}", transport, kTransports));
+  }
+  if (link_rate.empty()) return;
+  check_usage([&] { inspect::parse_link_rate(link_rate); });
+  if (transport == "shm") throw UsageError("a link rate needs tcp: shared memory has no link to slow down");
+}
+
+void require_folder(const std::string& option, const std::string& file) {
+  if (file.empty() || file == "-") return;
+  auto folder = std::filesystem::path(file).parent_path();
+  if (folder.empty()) folder = ".";
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(folder, ignored) || ::access(folder.c_str(), W_OK) != 0) {
+    throw Error(ErrorCode::invalid_argument,
+                option + " names '" + file + "', whose folder cannot be written to",
+                "name a file in a folder that exists and that you may write to");
+  }
 }
 
 void become_rank(const RankOptions& options) {
-  const int around = Communicator::options_from_environment().world_size;
+  const auto job = Communicator::options_from_environment();
+  check_variables(job);
+  const int around = job.world_size;
   if (options.ranks == 0 || options.ranks == around) return;
   if (around > 1) {
     throw UsageError(fmt::format("--ranks {} cannot be had: a launcher has started {} ranks already",

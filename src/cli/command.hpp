@@ -1,6 +1,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -28,8 +29,13 @@ void add_rank_options(CLI::App& command, RankOptions& options);
 /// throws their ExitStatus.
 void become_rank(const RankOptions& options);
 
-/// Refuses names that `gradwire info` does not list. Throws UsageError.
-void check_transport(const std::string& name);
+/// Does what throws an Error when the command line makes no sense, and makes that a UsageError.
+void check_usage(const std::function<void()>& check);
+/// Refuses what ranks that are processes could not connect by; "" means that nothing was asked for. Throws
+/// UsageError.
+void check_network(const std::string& transport, const std::string& link_rate);
+/// A run may take hours: what it could not write at its end is better said before it begins. Throws Error.
+void require_folder(const std::string& option, const std::string& file);
 
 /// The environment's options, overridden by the command line's.
 CommunicatorOptions communicator_options(const RankOptions& options);

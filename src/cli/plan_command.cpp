@@ -104,8 +104,11 @@ void run(const PlanCommand& command) {
   if (command.bytes % sizeof(float) != 0) {
     throw UsageError(fmt::format("--bytes {} is not a whole number of float32 elements", command.bytes));
   }
-  const auto plan = inspect::describe(command.collective, command.algorithm, command.codec, command.ranks,
-                                      command.bytes / sizeof(float));
+  inspect::Description plan;
+  check_usage([&] {
+    plan = inspect::describe(command.collective, command.algorithm, command.codec, command.ranks,
+                             command.bytes / sizeof(float));
+  });
   if (!command.json.empty()) write_text(command.json, to_json(command, plan));
   if (command.json == "-") return;
   std::string text = fmt::format("{} of {} ({}) by {} among {} ranks: {} chunks, {} layers, {} rounds\n\n",

@@ -1,5 +1,6 @@
 #include <chrono>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -24,18 +25,37 @@ struct RunCommand {
   std::string transport;
   std::string link_rate;
   double grace = 5;
+  std::string json;
   std::vector<std::string> command;
 };
 
+std::string to_json(const LaunchResult& result) {
+  nlohmann::ordered_json out;
+  out["ranks"] = nlohmann::ordered_json::array();
+  for (std::size_t rank = 0; rank < result.ranks.size(); ++rank) {
+    const RankEnd& end = result.ranks[rank];
+    nlohmann::ordered_json entry{
+        {"rank", rank}, {"status", nullptr}, {"signal", nullptr}, {"seconds", end.seconds}};
+    if (end.status) entry["status"] = *end.status;
+    if (end.signal != 0) entry["signal"] = end.signal;
+    out["ranks"].push_back(std::move(entry));
+  }
+  out["status"] = result.status;
+  return out.dump(2) + "\n";
+}
+
 void run(const RunCommand& command) {
-  if (!command.transport.empty()) check_transport(command.transport);
+  check_network(command.transport, command.link_rate);
+  require_folder("--json", command.json);
   LaunchOptions launch;
   launch.ranks = command.ranks;
   launch.command = command.command;
   launch.grace = std::chrono::milliseconds(static_cast<std::int64_t>(command.grace * 1000));
   if (!command.transport.empty()) launch.environment.emplace_back("GRADWIRE_TRANSPORT", command.transport);
   if (!command.link_rate.empty()) launch.environment.emplace_back("GRADWIRE_LINK_RATE", command.link_rate);
-  throw ExitStatus{launch_local_ranks(launch).status};
+  const LaunchResult result = launch_local_ranks(launch);
+  if (!command.json.empty()) write_text(command.json, to_json(result));
+  throw ExitStatus{result.status};
 }
 
 }  // namespace
@@ -57,6 +77,8 @@ void add_run_command(CLI::App& app) {
       ->check(CLI::Range(0.0, 3600.0))
       ->type_name("SECONDS")
       ->capture_default_str();
+  sub->add_option("--json", command->json, "Write how each rank ended to FILE, - for standard output")
+      ->type_name("FILE");
   sub->add_option("program", command->command, "The program and its arguments, after --")
       ->required()
       ->type_name("PROGRAM ARGS...");

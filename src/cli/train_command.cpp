@@ -1,15 +1,11 @@
-
-#include <unistd.h>
-
 #include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "cli/command.hpp"
+#include "cli/transports_in_use.hpp"
 #include "gradwire/error.hpp"
 #include "gradwire/inspect.hpp"
 #include "trainer/dataset.hpp"
@@ -37,35 +33,28 @@ struct TrainCommand {
   bool no_error_feedback = false;
 };
 
-/// A run may take hours: what it could not write at its end is better said before it begins.
-void require_folder(const std::string& option, const std::string& file) {
-  if (file.empty() || file == "-") return;
-  auto folder = std::filesystem::path(file).parent_path();
-  if (folder.empty()) folder = ".";
-  std::error_code ignored;
-  if (!std::filesystem::is_directory(folder, ignored) || ::access(folder.c_str(), W_OK) != 0) {
-    throw Error(ErrorCode::invalid_argument,
-                option + " names '" + file + "', whose folder cannot be written to",
-                "name a file in a folder that exists and that you may write to");
-  }
-}
-
 void run(TrainCommand& command) {
   auto& options = command.options;
   options.error_feedback = !command.no_error_feedback;
-  options.link_rate = command.ranks.link_rate;
-  options.transport = command.ranks.transport.empty() ? "auto" : command.ranks.transport;
   // What can be wrong with the command line is said once, before there are ranks.
-  trainer::validate(options);
+  check_network(command.ranks.transport, command.ranks.link_rate);
+  check_usage([&] {
+    trainer::validate(options);
+    inspect::describe("allreduce", options.algorithm, options.codec, 2, 1);
+  });
   require_folder("--json", command.json);
   require_folder("--checkpoint", options.checkpoint);
   const char* const home = std::getenv("GRADWIRE_DATA");
   const auto folder = trainer::find_dataset(command.data, command.data_folder, home != nullptr ? home : "");
-  inspect::describe("allreduce", options.algorithm, options.codec, 2, 1);
 
   become_rank(command.ranks);
   const auto data = trainer::load_dataset(command.data, folder);
-  Communicator comm(communicator_options(command.ranks));
+  const auto job = communicator_options(command.ranks);
+  Communicator comm(job);
+  // The report tells what was in force, wherever it came from.
+  options.codec = comm.codec_in_use(options.codec);
+  options.link_rate = job.link_rate;
+  options.transport = transports_in_use(comm);
   trainer::TrainReport report;
   if (comm.rank() == 0) {
     trainer::ProgressBar bar;
@@ -157,7 +146,9 @@ void add_train_command(CLI::App& app, const std::vector<std::string>& command_li
   auto command = std::make_shared<TrainCommand>();
   command->ranks.command_line = command_line;
   add_rank_options(*sub, command->ranks);
-  sub->add_option("--data", command->data, "mnist or fashion-mnist")->capture_default_str();
+  sub->add_option("--data", command->data, "mnist or fashion-mnist")
+      ->check(CLI::IsMember(trainer::dataset_names()))
+      ->capture_default_str();
   sub->add_option("--data-dir", command->data_folder,
                   "Folder of its four IDX files, plain or .gz; GRADWIRE_DATA may name it too")
       ->type_name("DIR");

@@ -5,6 +5,7 @@
 
 #include "gradwire/inspect.hpp"
 #include "gradwire/version.hpp"
+#include "transport/transport.hpp"
 
 namespace gradwire::inspect {
 namespace {
@@ -29,6 +30,8 @@ std::string join(const std::vector<std::string>& words) { return fmt::format("{}
 }  // namespace
 
 std::vector<std::string> transports() { return {"shm", "tcp", "inproc"}; }
+
+double parse_link_rate(const std::string& text) { return transport::parse_rate(text); }
 
 std::vector<std::pair<std::string, std::string>> build_information() {
   constexpr const char* kNotYet = "not part of this version";

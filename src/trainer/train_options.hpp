@@ -32,8 +32,8 @@ struct TrainOptions {
   std::string resume;                  ///< file to go on from; empty: start anew
   int threads = 0;  ///< of matrix products per rank; 0: this machine's cores shared among the ranks
 
-  // What the communicator was made with, for the report only.
-  std::string transport = "auto";
+  // For the report only: what connects the ranks, and the rate that their links were given.
+  std::string transport;
   std::string link_rate;
 };
 

@@ -38,6 +38,11 @@ std::vector<int> layer_widths(const TrainOptions& options, const Dataset& data) 
   return widths;
 }
 
+std::size_t bucket_bytes_in_use(const TrainOptions& options) {
+  if (options.bucket_bytes != 0) return options.bucket_bytes;
+  return options.overlap ? kOverlapBucketBytes : ReducerOptions{}.bucket_bytes;
+}
+
 class TrainingRun {
  public:
   TrainingRun(Communicator comm, const TrainOptions& options, const Dataset& data)
@@ -105,11 +110,7 @@ Reducer TrainingRun::make_reducer() {
   options.algorithm = options_.algorithm;
   options.error_feedback = options_.error_feedback;
   options.overlap = options_.overlap;
-  if (options_.bucket_bytes != 0) {
-    options.bucket_bytes = options_.bucket_bytes;
-  } else if (options_.overlap) {
-    options.bucket_bytes = kOverlapBucketBytes;
-  }
+  options.bucket_bytes = bucket_bytes_in_use(options_);
   return {comm_, std::move(tensors), options};
 }
 
@@ -267,6 +268,7 @@ TrainReport TrainingRun::finish() {
   std::uint64_t wire_bytes = 0;
   for (const auto& [codec, bytes] : metrics.wire_bytes) wire_bytes += bytes;
   report_.options = options_;
+  report_.options.bucket_bytes = bucket_bytes_in_use(options_);
   report_.data = data_.name;
   report_.widths = model_.widths();
   report_.ranks = comm_.world_size();

@@ -102,6 +102,24 @@ TEST_F(TrainCommand, is_one_rank_where_a_launcher_is_around) {
   EXPECT_EQ(launched["final"]["weights_fingerprint"], alone["final"]["weights_fingerprint"]);
 }
 
+TEST_F(TrainCommand, reports_the_options_in_force) {
+  const std::string model = file("model").string();
+  const auto launched =
+      report("--steps 2 --codec onebit --overlap --checkpoint '" + model + "' --checkpoint-every 7",
+             "GRADWIRE_CODEC=none '" GRADWIRE_PROGRAM "' run -n 2 --link-rate 100mbit --")["config"];
+  EXPECT_EQ(launched["codec"], "none");
+  EXPECT_EQ(launched["link_rate"], "100mbit");
+  EXPECT_EQ(launched["transport"], "tcp");
+  EXPECT_EQ(launched["bucket_bytes"], 1 << 20);
+  EXPECT_EQ(launched["checkpoint"], model);
+  EXPECT_EQ(launched["checkpoint_every"], 7);
+  EXPECT_EQ(launched["resume"], "");
+  const auto resumed = report("--ranks 2 --steps 3 --bucket-bytes 8K --resume '" + model + "'")["config"];
+  EXPECT_EQ(resumed["resume"], model);
+  EXPECT_EQ(resumed["bucket_bytes"], 8192);
+  EXPECT_EQ(resumed["transport"], "shm");
+}
+
 TEST_F(TrainCommand, resumes_bit_for_bit_and_refuses_damaged_checkpoints) {
   const std::string model = file("model").string();
   const std::string options = "--ranks 3 --codec onebit ";
@@ -129,11 +147,11 @@ TEST_F(TrainCommand, says_what_is_wrong_once_and_fails) {
     int status;
   };
   for (const Case& c :
-       {Case{"--ranks 2 --codec gzip", "no codec named 'gzip'", 1},
-        Case{"--ranks 2 --algorithm star", "star", 1}, Case{"--ranks 2 --data cifar", "mnist", 1},
+       {Case{"--ranks 2 --codec gzip", "no codec named 'gzip'", 2},
+        Case{"--ranks 2 --algorithm star", "star", 2}, Case{"--ranks 2 --data cifar", "mnist", 2},
         Case{"--ranks 2 --data mnist --data-dir /nonexistent", "--data-dir", 1},
-        Case{"--ranks 2 --lr -1", "--lr is -1", 1}, Case{"--ranks 2 --batch 0", "--batch is 0", 1},
-        Case{"--ranks 2 --hidden 0", "--hidden is 0", 1},
+        Case{"--ranks 2 --lr -1", "--lr is -1", 2}, Case{"--ranks 2 --batch 0", "--batch is 0", 2},
+        Case{"--ranks 2 --hidden 0", "--hidden is 0", 2},
         Case{"--ranks 2 --json /nonexistent/file", "/nonexistent/file", 1}, Case{"--ranks 0", "--ranks", 2},
         Case{"--steps many", "--steps", 2}, Case{"--steps 3 --epochs 2", "--epochs", 2}}) {
     const Ended ended = train(c.arguments);
