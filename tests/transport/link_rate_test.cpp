@@ -7,8 +7,7 @@
 #include "directory_store.hpp"
 #include "mesh.hpp"
 
-// The emulated link, measured from outside. What else runs on the machine can make a transfer slower, so the
-// tests try again a few times; no transfer may ever be faster.
+// The emulated link, measured from outside. No transfer may be faster than it, and the usual one not slower.
 
 namespace gradwire::transport {
 namespace {
@@ -72,24 +71,35 @@ void stream(Endpoint& endpoint, const std::vector<int>& to, const std::vector<in
   }
 }
 
-/// Measures how long a transfer takes against what the rate says, until it is close or too many tries were
-/// disturbed.
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
+
+/// Measures how long a transfer takes against what the rate says, five times: not one may be faster than the
+/// link, and their median must be close. Other work on the machine only ever adds time, for minutes at times:
+/// then all five are measured again.
 void expect_ratio(double most, const std::function<double()>& measure) {
-  constexpr int kTries = 20;  // other work on the machine only ever adds time
-  double best = 1e9;
-  for (int i = 0; i < kTries && best >= most; ++i) {
-    const double ratio = measure();
-    ASSERT_GT(ratio, 0.95) << "faster than the link";
-    best = std::min(best, ratio);
+  constexpr int kMeasurements = 5;
+  constexpr int kAttempts = 4;
+  double ratio = most;
+  for (int attempt = 0; attempt < kAttempts && ratio >= most; ++attempt) {
+    std::vector<double> ratios;
+    for (int i = 0; i < kMeasurements; ++i) {
+      ratios.push_back(measure());
+      ASSERT_GT(ratios.back(), 0.95) << "faster than the link";
+    }
+    ratio = median(ratios);
   }
-  EXPECT_LT(best, most) << "slower than the link";
+  testing::Test::RecordProperty("median_ratio", std::to_string(ratio));
+  EXPECT_LT(ratio, most) << "slower than the link";
 }
 
 constexpr std::uint64_t kWire = wire::kHeaderBytes + wire::kMaxPayload;
 
 TEST_P(LinkRate, LongStreams) {
   const double rate = GetParam().bytes_a_second;
-  const auto frames = static_cast<std::uint64_t>(0.2 * rate / kWire) + 4;
+  const auto frames = static_cast<std::uint64_t>(0.1 * rate / kWire) + 4;
   expect_ratio(1.05, [&] {
     double ratio = 0;
     with_rate(rate, 2, [&](int rank, Endpoint& endpoint) {
@@ -108,7 +118,7 @@ TEST_P(LinkRate, LongStreams) {
 }
 
 TEST_P(LinkRate, OneMessageAfterSilence) {
-  constexpr int kMessages = 15;
+  constexpr int kMessages = 5;
   const double rate = GetParam().bytes_a_second;
   const std::vector<std::byte> payload(wire::kMaxPayload);
   expect_ratio(1.05, [&] {
@@ -129,16 +139,15 @@ TEST_P(LinkRate, OneMessageAfterSilence) {
         }
       }
     });
-    std::ranges::sort(ratios);
-    EXPECT_GT(ratios.front(), 0.95) << "faster than the link";
-    return ratios[kMessages / 2];
+    EXPECT_GT(std::ranges::min(ratios), 0.95) << "faster than the link";
+    return median(ratios);
   });
 }
 
 TEST_P(LinkRate, ManyIntoOneShareItsLinkFairly) {
   const double rate = GetParam().bytes_a_second;
-  const auto frames = static_cast<std::uint64_t>(0.1 * rate / kWire) + 2;
-  double fairness = 0;
+  const auto frames = static_cast<std::uint64_t>(0.06 * rate / kWire) + 2;
+  std::vector<double> fairness;
   expect_ratio(1.1, [&] {
     double ratio = 0;
     std::vector<double> ends(4);
@@ -152,16 +161,15 @@ TEST_P(LinkRate, ManyIntoOneShareItsLinkFairly) {
         ends[static_cast<std::size_t>(rank)] = Seconds(Clock::now() - begin).count();
       }
     });
-    fairness =
-        std::max(fairness, std::min({ends[1], ends[2], ends[3]}) / std::max({ends[1], ends[2], ends[3]}));
+    fairness.push_back(std::min({ends[1], ends[2], ends[3]}) / std::max({ends[1], ends[2], ends[3]}));
     return ratio;
   });
-  EXPECT_GT(fairness, 0.5);
+  EXPECT_GT(median(fairness), 0.5);
 }
 
 TEST_P(LinkRate, EverybodyWithEverybodyBothWays) {
   const double rate = GetParam().bytes_a_second;
-  const auto frames = static_cast<std::uint64_t>(0.1 * rate / kWire) + 2;
+  const auto frames = static_cast<std::uint64_t>(0.06 * rate / kWire) + 2;
   expect_ratio(1.1, [&] {
     std::vector<double> ratios(4);
     with_rate(rate, 4, [&](int rank, Endpoint& endpoint) {
