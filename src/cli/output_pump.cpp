@@ -48,7 +48,7 @@ void OutputPump::wait(int wake, std::chrono::milliseconds patience) {
 
 std::size_t OutputPump::copy(Source& source) {
   auto& queue = sinks_[source.sink].queue();
-  std::array<char, 65536> buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): read() fills it
+  std::array<char, 65536> buffer{};
   const auto got = ::read(source.pipe.get(), buffer.data(), buffer.size());
   if (got > 0) {
     source.lines.feed(std::string_view(buffer.data(), static_cast<std::size_t>(got)), queue);

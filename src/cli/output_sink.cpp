@@ -7,12 +7,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <climits>
 #include <cstdint>
 
 namespace gradwire::cli {
 
-OutputSink::OutputSink(int fd) : fd_(fd), piece_(PIPE_BUF) {
+OutputSink::OutputSink(int fd) : fd_(fd) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) return;
   if (S_ISFIFO(status.st_mode) || ::isatty(fd) != 0) {

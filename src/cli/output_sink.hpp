@@ -1,5 +1,6 @@
 #pragma once
 
+#include <climits>
 #include <cstddef>
 #include <string>
 
@@ -28,8 +29,8 @@ class OutputSink {
   static constexpr std::size_t kEnough = std::size_t{1} << 20U;
 
   int fd_;
-  base::UniqueFd own_;  ///< the same pipe or terminal, non-blocking
-  std::size_t piece_;   ///< what surely goes at once when fd() is ready
+  base::UniqueFd own_;            ///< the same pipe or terminal, non-blocking
+  std::size_t piece_ = PIPE_BUF;  ///< what surely goes at once when fd() is ready
   std::string queue_;
   std::size_t written_ = 0;  ///< of the queue
 };
