@@ -9,11 +9,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <span>
-#include <system_error>
 #include <thread>
 
 #include "base/byte_reader.hpp"
 #include "base/byte_writer.hpp"
+#include "base/system_error.hpp"
 #include "gradwire/error.hpp"
 #include "rendezvous/store_protocol.hpp"
 
@@ -229,8 +229,7 @@ void FileStore::append(std::uint8_t kind, std::uint32_t rank, const std::string&
 }
 
 void FileStore::fail(std::string_view what) const {
-  throw Error(ErrorCode::system,
-              fmt::format("the store {} {}: {}", path_, what, std::generic_category().message(errno)),
+  throw Error(ErrorCode::system, fmt::format("the store {} {}: {}", path_, what, base::errno_text(errno)),
               "choose a file that every rank can read, write and lock");
 }
 

@@ -36,7 +36,7 @@ class FileStore final : public Store {
 
   void begin();
   bool try_to_join();
-  /// Takes in what others have appended; under a lock. Returns where the whole records end.
+  /// Takes in what others have appended; under a lock.
   void catch_up();
   void take(std::string_view record);
   /// Under an exclusive lock, after catch_up().

@@ -3,8 +3,8 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
-#include <map>
 #include <limits>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>

@@ -6,6 +6,7 @@
 #include <random>
 #include <utility>
 
+#include "base/stream_socket.hpp"
 #include "gradwire/error.hpp"
 #include "rendezvous/store_search.hpp"
 
@@ -74,7 +75,7 @@ base::UniqueFd StoreClient::take_connection() {
   }
   int error = 0;
   const auto deadline = Clock::now() + kSlack;
-  base::UniqueFd fd = connect_to(server_, deadline, error);
+  base::UniqueFd fd = base::connect_to(server_, deadline, error);
   std::string answer(kStoreAnswer, '\0');
   if (!fd || !send_all(fd.get(), write_store_hello(hello_), deadline) ||
       !receive_all(fd.get(), answer.data(), answer.size(), deadline) ||

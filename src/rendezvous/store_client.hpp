@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/socket_address.hpp"
 #include "base/unique_fd.hpp"
 #include "gradwire/store.hpp"
 #include "rendezvous/store_protocol.hpp"
@@ -29,7 +30,7 @@ class StoreClient final : public Store {
 
   const std::string url_;
   StoreHello hello_;
-  SocketAddress server_;
+  base::SocketAddress server_;
   std::mutex mutex_;
   std::vector<base::UniqueFd> idle_;  ///< guarded by mutex_
 };

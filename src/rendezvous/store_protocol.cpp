@@ -36,7 +36,8 @@ void check_entry(const std::string& key, const std::string& value) {
 }
 
 Error store_is_full(std::size_t bytes) {
-  return {ErrorCode::unsupported, fmt::format("the store is full: it has no room for another {} bytes", bytes),
+  return {ErrorCode::unsupported,
+          fmt::format("the store is full: it has no room for another {} bytes", bytes),
           "keep large data elsewhere, and its place in the store"};
 }
 

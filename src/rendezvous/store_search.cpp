@@ -6,9 +6,11 @@
 #include <array>
 #include <cerrno>
 #include <optional>
-#include <system_error>
 #include <thread>
 
+#include "base/host_address.hpp"
+#include "base/stream_socket.hpp"
+#include "base/system_error.hpp"
 #include "gradwire/error.hpp"
 
 namespace gradwire::rendezvous {
@@ -18,8 +20,6 @@ using std::chrono::milliseconds;
 
 /// How long a predecessor may take to go away: a server that still holds the port, or still answers there.
 constexpr milliseconds kPredecessor{5000};
-
-std::string errno_text(int error) { return std::generic_category().message(error); }
 
 /// Why a round of a search found nothing.
 struct Findings {
@@ -38,15 +38,15 @@ struct Findings {
 };
 
 /// One attempt at one address; a connection when it is the right server.
-base::UniqueFd knock(const SocketAddress& address, const std::string& hello, Clock::time_point deadline,
+base::UniqueFd knock(const base::SocketAddress& address, const std::string& hello, Clock::time_point deadline,
                      Findings& findings) {
   int error = 0;
-  base::UniqueFd fd = connect_to(address, deadline, error);
+  base::UniqueFd fd = base::connect_to(address, deadline, error);
   if (!fd) {
-    findings.trouble = errno_text(error);
+    findings.trouble = base::errno_text(error);
     return {};
   }
-  if (address.storage.ss_family == AF_UNIX && !peer_is_this_user(fd.get())) {
+  if (address.family() == AF_UNIX && !base::peer_is_this_user(fd.get())) {
     findings.trouble = "another user's process holds that socket";
     return {};
   }
@@ -65,12 +65,12 @@ base::UniqueFd knock(const SocketAddress& address, const std::string& hello, Clo
   return {};
 }
 
-std::vector<SocketAddress> candidates(const StoreUrl& url, Findings& findings) {
-  if (url.scheme == StoreUrl::Scheme::unix_socket) return {abstract_address(url.place)};
+std::vector<base::SocketAddress> candidates(const StoreUrl& url, Findings& findings) {
+  if (url.scheme == StoreUrl::Scheme::unix_socket) return {base::abstract_address(url.place)};
   std::string why;
-  const auto addresses = resolve(url.place, why);
+  const auto addresses = base::resolve(url.place, why);
   if (addresses.empty()) findings.trouble = fmt::format("host '{}': {}", url.place, why);
-  std::vector<SocketAddress> out;
+  std::vector<base::SocketAddress> out;
   for (int port = url.port; port < url.port + url.ports; ++port) {
     for (const auto& address : addresses) out.push_back(address.with_port(static_cast<std::uint16_t>(port)));
   }
@@ -106,12 +106,12 @@ std::vector<SocketAddress> candidates(const StoreUrl& url, Findings& findings) {
 }
 
 /// Listeners at one port; none, with errno in `error`, when one of the addresses cannot be had.
-std::vector<base::UniqueFd> listen_at_port(const std::vector<SocketAddress>& addresses, std::uint16_t port,
-                                           int& error) {
+std::vector<base::UniqueFd> listen_at_port(const std::vector<base::SocketAddress>& addresses,
+                                           std::uint16_t port, int& error) {
   std::vector<base::UniqueFd> out;
   for (const auto& address : addresses) {
     int failed = 0;
-    base::UniqueFd fd = listen_at(address.with_port(port), failed);
+    base::UniqueFd fd = base::listen_at(address.with_port(port), failed);
     if (fd) {
       out.push_back(std::move(fd));
     } else if (failed == EADDRNOTAVAIL || failed == EAFNOSUPPORT) {
@@ -125,13 +125,13 @@ std::vector<base::UniqueFd> listen_at_port(const std::vector<SocketAddress>& add
 }
 
 std::vector<base::UniqueFd> listen_at_first_free_port(const StoreUrl& url,
-                                                      const std::vector<SocketAddress>& addresses,
+                                                      const std::vector<base::SocketAddress>& addresses,
                                                       int& error) {
   for (int port = url.port; port < url.port + url.ports; ++port) {
     error = EADDRNOTAVAIL;
     auto listeners = listen_at_port(addresses, static_cast<std::uint16_t>(port), error);
     if (listeners.empty() && error != EADDRINUSE && error != EACCES) {
-      for (const auto& any : every_address()) {
+      for (const auto& any : base::every_address()) {
         listeners = listen_at_port({any}, static_cast<std::uint16_t>(port), error);
         if (!listeners.empty() || error == EADDRINUSE) break;
       }
@@ -141,16 +141,16 @@ std::vector<base::UniqueFd> listen_at_first_free_port(const StoreUrl& url,
   return {};
 }
 
-std::vector<SocketAddress> addresses_to_serve(const StoreUrl& url) {
-  if (url.scheme == StoreUrl::Scheme::unix_socket) return {abstract_address(url.place)};
+std::vector<base::SocketAddress> addresses_to_serve(const StoreUrl& url) {
+  if (url.scheme == StoreUrl::Scheme::unix_socket) return {base::abstract_address(url.place)};
   std::string why;
-  auto addresses = resolve(url.place, why);
+  auto addresses = base::resolve(url.place, why);
   if (addresses.empty()) {
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("rank 0 cannot serve the store at {}: host '{}': {}", url.text(), url.place, why),
                 "name a host that every rank can resolve, or use its address");
   }
-  if (misleading_name(url.place, addresses)) return {};
+  if (base::misleading_name(url.place, addresses)) return {};
   return addresses;
 }
 
@@ -192,7 +192,7 @@ std::vector<base::UniqueFd> open_listeners(const StoreUrl& url, milliseconds tim
     if (error != EADDRINUSE || Clock::now() >= deadline) {
       const bool local = url.scheme == StoreUrl::Scheme::unix_socket;
       throw Error(ErrorCode::system,
-                  fmt::format("rank 0 cannot serve the store at {}: {}", url.text(), errno_text(error)),
+                  fmt::format("rank 0 cannot serve the store at {}: {}", url.text(), base::errno_text(error)),
                   local ? "wait until the other job of that name has ended, or set another GRADWIRE_JOB"
                         : "choose another port, or end what uses it");
     }
@@ -201,13 +201,13 @@ std::vector<base::UniqueFd> open_listeners(const StoreUrl& url, milliseconds tim
 }
 
 std::string host_towards_store(const std::string& url) {
-  if (url.empty()) return outward_address();
+  if (url.empty()) return base::outward_address();
   const StoreUrl parsed = parse_store_url(url);
   if (parsed.scheme == StoreUrl::Scheme::unix_socket) return {};
-  if (parsed.scheme == StoreUrl::Scheme::file) return outward_address();
+  if (parsed.scheme == StoreUrl::Scheme::file) return base::outward_address();
   std::string why;
-  if (misleading_name(parsed.place, resolve(parsed.place, why))) {
-    std::string outward = outward_address();
+  if (base::misleading_name(parsed.place, base::resolve(parsed.place, why))) {
+    std::string outward = base::outward_address();
     if (!outward.empty()) return outward;
   }
   return parsed.place;

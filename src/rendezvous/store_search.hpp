@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/socket_address.hpp"
 #include "base/unique_fd.hpp"
 #include "rendezvous/store_protocol.hpp"
 #include "rendezvous/store_socket.hpp"
@@ -10,7 +11,7 @@ namespace gradwire::rendezvous {
 /// A connection on which the server has said welcome.
 struct FoundStore {
   base::UniqueFd fd;
-  SocketAddress address;
+  base::SocketAddress address;
 };
 
 /// Tries every address and port that the URL allows, again and again, until the server of the hello's job

@@ -13,6 +13,8 @@
 #include <functional>
 #include <system_error>
 
+#include "base/stream_socket.hpp"
+#include "base/system_error.hpp"
 #include "gradwire/error.hpp"
 
 namespace gradwire::rendezvous {
@@ -29,8 +31,7 @@ constexpr std::size_t kMaxStrangers = 1024;
 
 void check(bool good, const char* what) {
   if (good) return;
-  throw Error(ErrorCode::system,
-              fmt::format("cannot serve the store: {}: {}", what, std::generic_category().message(errno)),
+  throw Error(ErrorCode::system, fmt::format("cannot serve the store: {}: {}", what, base::errno_text(errno)),
               "free the resource that the system names");
 }
 
@@ -159,7 +160,7 @@ void StoreServer::accept_all(int listener) {
       return;
     }
     base::UniqueFd fd(raw);
-    if (check_user_ && !peer_is_this_user(raw)) continue;
+    if (check_user_ && !base::peer_is_this_user(raw)) continue;
     if (strangers_ >= kMaxStrangers) drop_oldest_stranger();
     watch(raw, EPOLLIN, EPOLL_CTL_ADD);
     Connection& connection = connections_[raw];

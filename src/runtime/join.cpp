@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/host_address.hpp"
 #include "compress/codec.hpp"
 #include "gradwire/error.hpp"
 #include "rendezvous/store_url.hpp"
@@ -56,7 +57,7 @@ std::unique_ptr<transport::Endpoint> join(CommunicatorOptions& options) {
   if (!options.store) options.store = open_store(options.store_url, options.rank, options.timeout);
   if (options.interface.empty()) {
     const std::string host = rendezvous::host_towards_store(options.store_url);
-    if (!host.empty()) options.interface = transport::local_address_towards(host);
+    if (!host.empty()) options.interface = base::local_address_towards(host);
   }
   return transport::connect(endpoint_options(options), *options.store);
 }

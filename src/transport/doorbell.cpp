@@ -4,12 +4,12 @@
 
 #include <cstdint>
 
-#include "transport/system_error.hpp"
+#include "base/system_error.hpp"
 
 namespace gradwire::transport {
 
 Doorbell::Doorbell() : fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
-  if (!fd_) throw system_error("cannot create an eventfd", "raise the limit on open files (ulimit -n)");
+  if (!fd_) throw base::system_error("cannot create an eventfd", "raise the limit on open files (ulimit -n)");
 }
 
 void Doorbell::ring() const noexcept {

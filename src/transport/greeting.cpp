@@ -6,8 +6,8 @@
 #include <cerrno>
 #include <span>
 
+#include "base/system_error.hpp"
 #include "transport/shm/shm_socket.hpp"
-#include "transport/system_error.hpp"
 
 namespace gradwire::transport {
 namespace {
@@ -29,7 +29,7 @@ std::optional<wire::Hello> Greeting::read() {
     if (received <= 0) {
       throw Error(ErrorCode::peer_lost,
                   fmt::format("{} hung up before it said hello{}", from,
-                              received < 0 ? ": " + errno_text(errno) : std::string()),
+                              received < 0 ? ": " + base::errno_text(errno) : std::string()),
                   "see its own message");
     }
     have_ += static_cast<std::size_t>(received);

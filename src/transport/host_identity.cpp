@@ -8,7 +8,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "transport/system_error.hpp"
+#include "base/system_error.hpp"
 
 namespace gradwire::transport {
 namespace {
@@ -51,7 +51,7 @@ std::string process_identity() {
 std::uint64_t random_token() {
   std::uint64_t token = 0;
   if (::getrandom(&token, sizeof token, 0) != static_cast<ssize_t>(sizeof token)) {
-    throw system_error("cannot get random bytes");
+    throw base::system_error("cannot get random bytes");
   }
   return token;
 }

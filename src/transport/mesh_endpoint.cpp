@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "transport/system_error.hpp"
+#include "base/system_error.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -69,8 +69,8 @@ MeshEndpoint::MeshEndpoint(int rank, std::vector<std::unique_ptr<PeerLink>> link
       timer_(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)),
       patience_(patience) {
   if (!epoll_ || !timer_) {
-    throw system_error("cannot create an epoll or timer descriptor",
-                       "raise the limit on open files (ulimit -n)");
+    throw base::system_error("cannot create an epoll or timer descriptor",
+                             "raise the limit on open files (ulimit -n)");
   }
   watch(bell_->fd(), kBellTag);
   watch(timer_.get(), kTimerTag);
@@ -95,7 +95,7 @@ void MeshEndpoint::watch(int fd, std::uint64_t tag) const {
   event.events = tag == kBellTag || tag == kTimerTag ? EPOLLIN : EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
   event.data.u64 = tag;
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
-    throw system_error("cannot watch a connection", "raise the limit on open files (ulimit -n)");
+    throw base::system_error("cannot watch a connection", "raise the limit on open files (ulimit -n)");
   }
 }
 

@@ -8,7 +8,7 @@
 #include <new>
 #include <utility>
 
-#include "transport/system_error.hpp"
+#include "base/system_error.hpp"
 
 namespace gradwire::transport {
 namespace {
@@ -23,7 +23,8 @@ constexpr const char* kMemoryAdvice =
 
 void* map_shared(int fd, int flags) {
   void* base = ::mmap(nullptr, kTotalBytes, PROT_READ | PROT_WRITE, flags, fd, 0);
-  if (base == MAP_FAILED) throw system_error("cannot map memory to share with a local rank", kMemoryAdvice);
+  if (base == MAP_FAILED)
+    throw base::system_error("cannot map memory to share with a local rank", kMemoryAdvice);
   return base;
 }
 
@@ -48,7 +49,7 @@ PairMemory PairMemory::anonymous() {
 PairMemory PairMemory::create(base::UniqueFd& fd_out) {
   base::UniqueFd fd(::memfd_create("gradwire", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd || ::ftruncate(fd.get(), kTotalBytes) != 0 || ::fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0) {
-    throw system_error("cannot create memory to share with a local rank", kMemoryAdvice);
+    throw base::system_error("cannot create memory to share with a local rank", kMemoryAdvice);
   }
   void* base = map_shared(fd.get(), MAP_SHARED);
   new (base) Pair;

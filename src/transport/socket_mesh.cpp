@@ -9,13 +9,15 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/host_address.hpp"
+#include "base/stream_socket.hpp"
+#include "base/system_error.hpp"
 #include "transport/address_record.hpp"
 #include "transport/greeting.hpp"
 #include "transport/host_identity.hpp"
 #include "transport/mesh_endpoint.hpp"
 #include "transport/rendezvous_keys.hpp"
 #include "transport/shm/shm_socket.hpp"
-#include "transport/system_error.hpp"
 #include "transport/tcp/tcp_link.hpp"
 #include "transport/tcp/tcp_socket.hpp"
 
@@ -93,6 +95,8 @@ class Mesher {
   void dial_tcp_connection(int peer, int connection, Clock::time_point give_up);
   /// After a moment: the store may still hold the address of an earlier run.
   void read_again(int peer);
+  /// Of those dialed so far: who turned this rank away may have closed its door to it, too.
+  void hear_answers();
   void greet();
   void accept_all(const base::UniqueFd& listener, bool shm);
   [[nodiscard]] bool make_room();
@@ -114,7 +118,7 @@ class Mesher {
   std::shared_ptr<const Doorbell> bell_;
   base::UniqueFd unix_listener_;
   base::UniqueFd tcp_listener_;
-  SocketAddress tcp_address_;
+  base::SocketAddress tcp_address_;
   std::vector<AddressRecord> records_;
   std::vector<Meeting> meetings_;
   std::vector<Greeting> greetings_;
@@ -134,7 +138,7 @@ void Mesher::listen() {
     unix_listener_ = listen_unix(record.unix_name);
   }
   if (wants_tcp()) {
-    tcp_address_ = local_address(options_.interface);
+    tcp_address_ = base::local_address(options_.interface);
     tcp_listener_ = listen_tcp(tcp_address_);
     record.tcp_host = tcp_address_.host();
     record.tcp_port = tcp_address_.port();
@@ -198,14 +202,23 @@ void Mesher::dial(int peer) {
 
 void Mesher::read_again(int peer) {
   throw_if_others_failed();
+  hear_answers();
   ::poll(nullptr, 0, static_cast<int>(kRedialPause.count()));
   const auto bytes = store_.get(key_of(peer), milliseconds{0});
   if (bytes) records_[static_cast<std::size_t>(peer)] = read_record(*bytes, peer, options_);
 }
 
+void Mesher::hear_answers() {
+  std::vector<Greeting> rest;
+  for (auto& greeting : greetings_) {
+    if (!greeting.dialed || !take(greeting)) rest.push_back(std::move(greeting));
+  }
+  greetings_ = std::move(rest);
+}
+
 bool Mesher::dial_shm(int peer, Clock::time_point give_up) {
   const AddressRecord& record = records_[static_cast<std::size_t>(peer)];
-  std::optional<base::UniqueFd> socket;
+  base::UniqueFd socket;
   while (true) {
     if (record.group != records_[own()].group || record.unix_name.empty()) return false;
     socket = dial_unix(record.unix_name);
@@ -215,7 +228,7 @@ bool Mesher::dial_shm(int peer, Clock::time_point give_up) {
     read_again(peer);
   }
   Greeting greeting;
-  greeting.socket = std::move(*socket);
+  greeting.socket = std::move(socket);
   greeting.from = fmt::format("rank {}", peer);
   greeting.dialed = true;
   greeting.shm = true;
@@ -233,7 +246,7 @@ void Mesher::dial_tcp_connection(int peer, int connection, Clock::time_point giv
   const AddressRecord& record = records_[static_cast<std::size_t>(peer)];
   std::string problem;
   while (true) {
-    SocketAddress address = numeric_address(record.tcp_host, record.tcp_port);
+    base::SocketAddress address = base::numeric_address(record.tcp_host, record.tcp_port);
     if (address.is_loopback() && record.host != records_[own()].host) {
       throw Error(
           ErrorCode::invalid_argument,
@@ -292,7 +305,7 @@ void Mesher::greet() {
 
 void Mesher::accept_all(const base::UniqueFd& listener, bool shm) {
   while (true) {
-    SocketAddress address;
+    base::SocketAddress address;
     address.size = sizeof address.storage;
     Greeting greeting;
     greeting.socket.reset(
@@ -301,13 +314,13 @@ void Mesher::accept_all(const base::UniqueFd& listener, bool shm) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
       const bool is_short = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS;
       const Error error =
-          system_error("cannot accept a connection", "raise the limit on open files (ulimit -n)");
+          base::system_error("cannot accept a connection", "raise the limit on open files (ulimit -n)");
       if (is_short && !make_room()) throw error;
       return;
     }
     greeting.shm = shm;
     greeting.from = shm ? "somebody on this host" : "somebody at " + address.text();
-    if (shm && !is_same_user(greeting.socket)) {
+    if (shm && !base::peer_is_this_user(greeting.socket.get())) {
       note_stranger("another user of this host tried to connect");
       continue;
     }
@@ -444,8 +457,8 @@ std::unique_ptr<Endpoint> Mesher::finish() {
       link = std::make_unique<RingLink>(std::move(parts));
     } else {
       for (const auto& socket : meeting.sockets) tune_tcp(socket, options_.link_rate);
-      link = std::make_unique<TcpLink>(TcpParts{options_.rank, peer, options_.world_size, options_.communicator,
-                                                std::move(meeting.sockets), rate});
+      link = std::make_unique<TcpLink>(TcpParts{options_.rank, peer, options_.world_size,
+                                                options_.communicator, std::move(meeting.sockets), rate});
     }
   }
   const auto ranks_here = std::count_if(records_.begin(), records_.end(),

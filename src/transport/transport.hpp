@@ -62,10 +62,9 @@ struct EndpointOptions {
   std::string job;                 ///< names the job; peers of another job are refused in the hello
   std::uint32_t communicator = 0;  ///< id that every frame carries, the same on all ranks
   std::string kind = "auto";       ///< "auto" (shm for local peers, tcp for others), "shm", "tcp", "inproc"
-  std::string
-      interface;  ///< network interface or address for tcp; empty: loopback (see local_address_towards)
-  int connections_per_peer = 1;  ///< tcp only; frames are striped over them and delivered in order
-  double link_rate = 0;          ///< bytes a second each way, for emulating a slow link; 0: none
+  std::string interface;           ///< network interface or address for tcp; empty: loopback
+  int connections_per_peer = 1;    ///< tcp only; frames are striped over them and delivered in order
+  double link_rate = 0;            ///< bytes a second each way, for emulating a slow link; 0: none
   std::chrono::milliseconds timeout{300'000};  ///< for connecting
   bool check_payload = false;                  ///< checksum payloads on shm and inproc too (on tcp always)
   std::string host_id;  ///< ranks with the same one count as local; empty: boot id and network namespace
@@ -99,13 +98,9 @@ class Endpoint {
 };
 
 /// Connects all ranks with each other: publishes this rank's addresses in `store` under keys that begin with
-/// "gradwire/<job>/<communicator>/", and waits for everybody. With world_size 1 nothing is opened.
+/// "gradwire/<job>/<communicator>/", and waits for everybody. With world_size 1 nothing is published.
 /// Throws Error: timeout (naming the missing ranks), version_mismatch, invalid_argument, system.
 std::unique_ptr<Endpoint> connect(const EndpointOptions& options, Store& store);
-
-/// This host's address that packets to `host` leave from: what to give as EndpointOptions::interface when the
-/// store runs there. Throws Error (invalid_argument, system).
-std::string local_address_towards(const std::string& host);
 
 /// "100mbit", "1gbit", "12.5MB" (bytes), "2.5gbit" to bytes a second, within the limits of a link rate.
 /// Throws Error(invalid_argument).

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/stream_socket.hpp"
 #include "gradwire/error.hpp"
 #include "gradwire/store.hpp"
 #include "rendezvous/store_protocol.hpp"
@@ -38,12 +39,12 @@ class Stranger : public testing::Test {
     }
     client_ = open_store(url_, 1, 5s);
     std::string why;
-    address_ = resolve("127.0.0.1", why).front().with_port(parse_store_url(url_).port);
+    address_ = base::resolve("127.0.0.1", why).front().with_port(parse_store_url(url_).port);
   }
 
   [[nodiscard]] base::UniqueFd connect() const {
     int error = 0;
-    base::UniqueFd fd = connect_to(address_, Clock::now() + 5s, error);
+    base::UniqueFd fd = base::connect_to(address_, Clock::now() + 5s, error);
     EXPECT_EQ(error, 0);
     return fd;
   }
@@ -77,7 +78,7 @@ class Stranger : public testing::Test {
   std::string url_;
   std::shared_ptr<Store> server_;
   std::shared_ptr<Store> client_;
-  SocketAddress address_;
+  base::SocketAddress address_;
   int count_ = 0;
 };
 
@@ -229,7 +230,7 @@ TEST_F(Stranger, AMultitudeThatSaysNothingLeavesRoomForRanks) {
   std::vector<base::UniqueFd> crowd;
   for (int i = 0; i < 1200; ++i) {
     int error = 0;
-    base::UniqueFd fd = connect_to(address_, Clock::now() + 2s, error);
+    base::UniqueFd fd = base::connect_to(address_, Clock::now() + 2s, error);
     if (fd) crowd.push_back(std::move(fd));
   }
   EXPECT_EQ(open_store(url_, 2, 10s)->get("still", 0ms), std::nullopt);

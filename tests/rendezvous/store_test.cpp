@@ -15,8 +15,9 @@
 #include <thread>
 #include <vector>
 
+#include "base/stream_socket.hpp"
+#include "base/unique_fd.hpp"
 #include "gradwire/error.hpp"
-#include "rendezvous/store_socket.hpp"
 
 namespace gradwire::rendezvous {
 namespace {
@@ -27,14 +28,14 @@ using testing::HasSubstr;
 /// Whether this host can listen at the IPv6 loopback.
 bool has_ipv6() {
   std::string why;
-  const auto addresses = resolve("::1", why);
+  const auto addresses = base::resolve("::1", why);
   int error = 0;
-  if (!addresses.empty()) (void)listen_at(addresses.front(), error);
+  if (!addresses.empty()) (void)base::listen_at(addresses.front(), error);
   return !addresses.empty() && error != EADDRNOTAVAIL && error != EAFNOSUPPORT;
 }
 
-/// Binds a socket to loopback and does not listen: nobody else is given the port as long as it is bound, but a
-/// store, which reuses addresses as this socket does, can listen there.
+/// Binds a socket to loopback and does not listen: nobody else is given the port as long as it is bound, but
+/// a store, which reuses addresses as this socket does, can listen there.
 base::UniqueFd bind_loopback(int family, std::uint16_t& port) {
   base::UniqueFd fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const int on = 1;
@@ -91,7 +92,8 @@ std::string fresh_url(const std::string& kind) {
 class EveryStore : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    if (GetParam() == std::string("tcp6") && !has_ipv6()) GTEST_SKIP() << "nobody can listen at ::1 on this host";
+    if (GetParam() == std::string("tcp6") && !has_ipv6())
+      GTEST_SKIP() << "nobody can listen at ::1 on this host";
   }
 };
 INSTANTIATE_TEST_SUITE_P(Kinds, EveryStore,
@@ -274,9 +276,9 @@ TEST(TcpStore, TheLastValueArrivesBeforeTheServerEnds) {
 TEST(TcpStore, ATakenPortIsAClearErrorAndAWindowAvoidsIt) {
   std::string why;
   int error = 0;
-  const auto address = resolve("127.0.0.1", why).front();
+  const auto address = base::resolve("127.0.0.1", why).front();
   const std::uint16_t port = reserve_port();
-  const auto squatter = listen_at(address.with_port(port), error);
+  const auto squatter = base::listen_at(address.with_port(port), error);
   ASSERT_EQ(error, 0);
   try {
     open_store(fmt::format("tcp://127.0.0.1:{}", port), 0, 300ms);

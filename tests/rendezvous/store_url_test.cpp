@@ -3,8 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/host_address.hpp"
+#include "base/stream_socket.hpp"
 #include "gradwire/error.hpp"
-#include "rendezvous/store_socket.hpp"
 
 namespace gradwire::rendezvous {
 namespace {
@@ -132,24 +133,24 @@ TEST(HostTowardsStore, IsTheStoresOwnUnlessItsNameMisleads) {
   EXPECT_EQ(host_towards_store("tcp://no-such-host.invalid:4"), "no-such-host.invalid");
   EXPECT_EQ(host_towards_store("unix://x"), "");
   // These have no address, but ranks of several hosts may meet there.
-  EXPECT_EQ(host_towards_store("file:///x"), outward_address());
-  EXPECT_EQ(host_towards_store(""), outward_address());
+  EXPECT_EQ(host_towards_store("file:///x"), base::outward_address());
+  EXPECT_EQ(host_towards_store(""), base::outward_address());
   std::string why;
-  EXPECT_TRUE(misleading_name("myself", resolve("127.0.1.1", why)));
-  EXPECT_FALSE(misleading_name("127.0.1.1", resolve("127.0.1.1", why)));
-  EXPECT_FALSE(misleading_name("other", resolve("10.0.0.1", why)));
-  EXPECT_FALSE(misleading_name("nobody", {}));
+  EXPECT_TRUE(base::misleading_name("myself", base::resolve("127.0.1.1", why)));
+  EXPECT_FALSE(base::misleading_name("127.0.1.1", base::resolve("127.0.1.1", why)));
+  EXPECT_FALSE(base::misleading_name("other", base::resolve("10.0.0.1", why)));
+  EXPECT_FALSE(base::misleading_name("nobody", {}));
 }
 
 TEST(OutwardAddress, IsThisHostsAndLeadsToOthers) {
-  const std::string outward = outward_address();
+  const std::string outward = base::outward_address();
   if (outward.empty()) GTEST_SKIP() << "this host has no address but loopback";
   std::string why;
-  const auto addresses = resolve(outward, why);
+  const auto addresses = base::resolve(outward, why);
   ASSERT_EQ(addresses.size(), 1U) << outward << ": " << why;
-  EXPECT_FALSE(addresses.front().loopback());
+  EXPECT_FALSE(addresses.front().is_loopback());
   int error = 0;
-  EXPECT_TRUE(listen_at(addresses.front(), error)) << outward << ": " << error;
+  EXPECT_TRUE(base::listen_at(addresses.front(), error)) << outward << ": " << error;
 }
 
 TEST(FirstNode, ExpandsSlurmsLists) {

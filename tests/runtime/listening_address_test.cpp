@@ -6,8 +6,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/host_address.hpp"
 #include "gradwire/communicator.hpp"
-#include "rendezvous/store_socket.hpp"
 
 // Where ranks listen for TCP when the store does not say which interface leads to the others.
 
@@ -62,7 +62,7 @@ std::vector<std::string> records_of_run(const std::string& url) {
 }
 
 TEST(ListeningAddress, LeadsOutWhereTheStoreHasNone) {
-  const std::string outward = rendezvous::outward_address();
+  const std::string outward = base::outward_address();
   const std::string expected = outward.empty() ? "127.0.0.1" : outward;
   for (const char* url : {"", "file:///tmp/nowhere"}) {
     EXPECT_THAT(records_of_run(url),
@@ -75,7 +75,8 @@ TEST(ListeningAddress, StaysOnTheHostWhereTheStoreDoes) {
   for (const char* url : {"unix://some-name", "tcp://127.0.0.1:1", "tcp://localhost:1"}) {
     EXPECT_THAT(
         records_of_run(url),
-        testing::AllOf(testing::SizeIs(2), testing::Each(testing::AnyOf(testing::HasSubstr("127.0.0.1"), testing::HasSubstr("::1")))))
+        testing::AllOf(testing::SizeIs(2), testing::Each(testing::AnyOf(testing::HasSubstr("127.0.0.1"),
+                                                                        testing::HasSubstr("::1")))))
         << url;
   }
 }

@@ -3,12 +3,13 @@
 
 #include <cmath>
 
+#include "base/host_address.hpp"
+#include "base/socket_address.hpp"
 #include "base/unique_fd.hpp"
 #include "directory_store.hpp"
 #include "mesh.hpp"
 #include "transport/address_record.hpp"
 #include "transport/link_end.hpp"
-#include "transport/socket_address.hpp"
 
 // How ranks say where they are, and how they say that they failed.
 
@@ -77,26 +78,26 @@ TEST(AddressRecord, OverlongHostIdsAreRefused) {
 }
 
 TEST(SocketAddress, NumericForms) {
-  const auto v4 = numeric_address("10.1.2.3", 80);
+  const auto v4 = base::numeric_address("10.1.2.3", 80);
   EXPECT_EQ(v4.text(), "10.1.2.3:80");
   EXPECT_FALSE(v4.is_loopback());
-  const auto v6 = numeric_address("fd00::1", 81);
+  const auto v6 = base::numeric_address("fd00::1", 81);
   EXPECT_EQ(v6.text(), "[fd00::1]:81");
   EXPECT_EQ(v6.host(), "fd00::1");
-  EXPECT_TRUE(numeric_address("127.0.0.7", 0).is_loopback());
-  EXPECT_TRUE(numeric_address("::1", 0).is_loopback());
-  EXPECT_TRUE(numeric_address("fe80::1%lo", 0).is_link_local());
-  EXPECT_NE(numeric_address("fe80::1%lo", 0).scope(), 0U);
-  EXPECT_EQ(code_of([] { (void)numeric_address("example.org", 0); }), ErrorCode::invalid_argument);
+  EXPECT_TRUE(base::numeric_address("127.0.0.7", 0).is_loopback());
+  EXPECT_TRUE(base::numeric_address("::1", 0).is_loopback());
+  EXPECT_TRUE(base::numeric_address("fe80::1%lo", 0).is_link_local());
+  EXPECT_NE(base::numeric_address("fe80::1%lo", 0).scope(), 0U);
+  EXPECT_EQ(code_of([] { (void)base::numeric_address("example.org", 0); }), ErrorCode::invalid_argument);
 }
 
 TEST(SocketAddress, OfInterfaces) {
-  EXPECT_EQ(local_address("lo").host(), "127.0.0.1");
-  EXPECT_EQ(local_address("").host(), "127.0.0.1");
-  EXPECT_EQ(local_address("::1").host(), "::1");
+  EXPECT_EQ(base::local_address("lo").host(), "127.0.0.1");
+  EXPECT_EQ(base::local_address("").host(), "127.0.0.1");
+  EXPECT_EQ(base::local_address("::1").host(), "::1");
   for (const char* wildcard : {"0.0.0.0", "0", "::", "::0", "::ffff:0.0.0.0"}) {
     try {
-      (void)local_address(wildcard);
+      (void)base::local_address(wildcard);
       ADD_FAILURE() << wildcard;
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
@@ -104,7 +105,7 @@ TEST(SocketAddress, OfInterfaces) {
     }
   }
   try {
-    (void)local_address("nonesuch0");
+    (void)base::local_address("nonesuch0");
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
@@ -113,9 +114,9 @@ TEST(SocketAddress, OfInterfaces) {
 }
 
 TEST(SocketAddress, TowardsAHost) {
-  EXPECT_EQ(local_address_towards("127.0.0.1"), "127.0.0.1");
-  EXPECT_EQ(local_address_towards("localhost").empty(), false);
-  EXPECT_EQ(code_of([] { (void)local_address_towards("no such host"); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(base::local_address_towards("127.0.0.1"), "127.0.0.1");
+  EXPECT_EQ(base::local_address_towards("localhost").empty(), false);
+  EXPECT_EQ(code_of([] { (void)base::local_address_towards("no such host"); }), ErrorCode::invalid_argument);
 }
 
 TEST(Connect, BadOptionsAreRefused) {

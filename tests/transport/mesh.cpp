@@ -132,7 +132,8 @@ bool has_ipv6() {
   sockaddr_in6 address = {};
   address.sin6_family = AF_INET6;
   address.sin6_addr = in6addr_loopback;
-  if (socket && ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return true;
+  if (socket && ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+    return true;
   return errno != EADDRNOTAVAIL && errno != EAFNOSUPPORT;
 }
 

@@ -403,7 +403,8 @@ class Stranger : public testing::Test {
     return result;
   }
 
-  void publish(int rank, const SocketAddress& address, std::uint64_t token, std::uint32_t world_size = 2) {
+  void publish(int rank, const base::SocketAddress& address, std::uint64_t token,
+               std::uint32_t world_size = 2) {
     AddressRecord record;
     record.world_size = world_size;
     record.token = token;
@@ -418,12 +419,12 @@ class Stranger : public testing::Test {
   std::optional<Error> error_when_dialed_with(
       milliseconds timeout, const std::function<wire::HelloBytes(std::uint64_t token)>& bytes_for) {
     return error_of_rank(0, timeout, [&] {
-      publish(1, numeric_address("127.0.0.1", 1), 5);
+      publish(1, base::numeric_address("127.0.0.1", 1), 5);
       const auto record =
           read_record(store_.get(key(0), kSoon).value(), 0, options_for({"tcp", "tcp"}, 1, 2));
       std::string problem;
       const auto socket =
-          dial_tcp(numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem);
+          dial_tcp(base::numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem);
       const auto bytes = bytes_for(record.token);
       ASSERT_GT(::send(socket.get(), bytes.buffer.data(), bytes.size, MSG_NOSIGNAL), 0);
       std::array<std::byte, 1000> answer;
@@ -438,7 +439,7 @@ class Stranger : public testing::Test {
   /// Plays rank 0, which rank 1 dials, and answers with these bytes.
   std::optional<Error> error_when_answered_with(const wire::HelloBytes& bytes,
                                                 milliseconds timeout = milliseconds(kSoon)) {
-    SocketAddress address = numeric_address("127.0.0.1", 0);
+    base::SocketAddress address = base::numeric_address("127.0.0.1", 0);
     const auto listener = listen_tcp(address);
     return error_of_rank(1, timeout, [&] {
       publish(0, address, 5);
@@ -571,7 +572,8 @@ TEST_F(Stranger, ThatAnswersWithADamagedHelloIsRefused) {
     auto bytes = good;
     bytes.buffer[at] ^= std::byte{1};
     // A greater length keeps rank 1 waiting for bytes that do not come.
-    const auto error = at == 6 ? error_when_answered_with(bytes, kWholeTime) : error_when_answered_with(bytes);
+    const auto error =
+        at == 6 ? error_when_answered_with(bytes, kWholeTime) : error_when_answered_with(bytes);
     ASSERT_TRUE(error) << at;
     const bool expected =
         error->code() == ErrorCode::corrupt_frame || error->code() == ErrorCode::version_mismatch;
@@ -581,7 +583,7 @@ TEST_F(Stranger, ThatAnswersWithADamagedHelloIsRefused) {
 }
 
 TEST_F(Stranger, ThatHangsUpIsReported) {
-  SocketAddress address = numeric_address("127.0.0.1", 0);
+  base::SocketAddress address = base::numeric_address("127.0.0.1", 0);
   const auto listener = listen_tcp(address);
   const auto error = error_of_rank(1, kSoon, [&] {
     publish(0, address, 5);
@@ -599,7 +601,7 @@ TEST_F(Stranger, ThatIsNoRankDoesNotDisturb) {
     const auto record = read_record(store_.get(key(0), kSoon).value(), 0, options_for({"tcp", "tcp"}, 1, 2));
     std::string problem;
     const auto socket =
-        dial_tcp(numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem);
+        dial_tcp(base::numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem);
     const std::string request = "GET / HTTP/1.1\r\n\r\n";
     ASSERT_GT(::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL), 0);
     std::this_thread::sleep_for(milliseconds(100));
@@ -619,12 +621,12 @@ TEST_F(Stranger, ThatSaysNothingIsLetGoOf) {
   auto options = options_for({"tcp", "tcp"}, 0, 2);
   options.timeout = seconds(2);
   std::thread rank([&] { EXPECT_THROW(connect(options, store_), Error); });
-  publish(1, numeric_address("127.0.0.1", 1), 5);
+  publish(1, base::numeric_address("127.0.0.1", 1), 5);
   const auto record = read_record(store_.get(key(0), kSoon).value(), 0, options_for({"tcp", "tcp"}, 1, 2));
   std::string problem;
   const auto begin = Clock::now();
   const auto socket =
-      dial_tcp(numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem);
+      dial_tcp(base::numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem);
   ASSERT_EQ(::send(socket.get(), "GWH", 3, MSG_NOSIGNAL), 3);
   pollfd wanted = {socket.get(), POLLRDHUP, 0};
   EXPECT_EQ(::poll(&wanted, 1, 60'000), 1);
@@ -641,7 +643,7 @@ pid_t start_silent_crowd(Store& store, const std::string& key, int size, int rea
   std::string problem;
   for (int i = 0; i < size; ++i) {
     crowd.push_back(
-        dial_tcp(numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem));
+        dial_tcp(base::numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem));
   }
   [[maybe_unused]] const auto told = ::write(ready, "r", 1);
   while (true) ::pause();
@@ -681,11 +683,11 @@ TEST_F(Stranger, ManyThatSayNothingLeaveRoomForRanks) {
 
 TEST_F(Stranger, IsNotTakenForTheCauseOfAMissingRank) {
   const auto error = error_of_rank(0, kWholeTime, [&] {
-    publish(1, numeric_address("127.0.0.1", 1), 5);
+    publish(1, base::numeric_address("127.0.0.1", 1), 5);
     const auto record = read_record(store_.get(key(0), kSoon).value(), 0, options_for({"tcp", "tcp"}, 1, 2));
     std::string problem;
     const auto socket =
-        dial_tcp(numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem);
+        dial_tcp(base::numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem);
     const std::string request = "GET / HTTP/1.1\r\n\r\n";
     ASSERT_GT(::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL), 0);
     pollfd wanted = {socket.get(), POLLRDHUP, 0};

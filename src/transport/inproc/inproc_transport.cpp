@@ -104,8 +104,7 @@ std::unique_ptr<Endpoint> connect_inproc(const EndpointOptions& options, Store& 
     parts.kind = "inproc";
     links[static_cast<std::size_t>(peer)] = std::make_unique<RingLink>(std::move(parts));
   }
-  return std::make_unique<MeshEndpoint>(options.rank, std::move(links),
-                                        room->bell(options.rank),
+  return std::make_unique<MeshEndpoint>(options.rank, std::move(links), room->bell(options.rank),
                                         patience_for(options.world_size));
 }
 

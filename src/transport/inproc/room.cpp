@@ -68,7 +68,9 @@ std::string Room::name() const { return fmt::format("{:016x}", token_); }
 std::vector<int> Room::enter(int rank, Clock::time_point deadline) {
   std::unique_lock lock(mutex_);
   present_[static_cast<std::size_t>(rank)] = true;
-  const auto complete = [this] { return std::find(present_.begin(), present_.end(), false) == present_.end(); };
+  const auto complete = [this] {
+    return std::find(present_.begin(), present_.end(), false) == present_.end();
+  };
   changed_.notify_all();
   changed_.wait_until(lock, deadline, [&] { return !missed_.empty() || complete(); });
   if (missed_.empty()) {

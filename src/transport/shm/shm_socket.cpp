@@ -2,66 +2,35 @@
 
 #include <fmt/format.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
-#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstring>
 
-#include "transport/system_error.hpp"
+#include "base/stream_socket.hpp"
+#include "base/system_error.hpp"
+#include "transport/transport.hpp"
 
 namespace gradwire::transport {
 namespace {
 
 constexpr std::size_t kMaxDescriptors = 8;
 
-struct UnixAddress {
-  sockaddr_un address = {};
-  socklen_t size = 0;
-};
-
-UnixAddress abstract_address(const std::string& name) {
-  UnixAddress result;
-  result.address.sun_family = AF_UNIX;
-  // An abstract name begins with a zero byte and ends with the address.
-  const std::size_t length = std::min(name.size(), sizeof result.address.sun_path - 1);
-  std::memcpy(result.address.sun_path + 1, name.data(), length);
-  result.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + length);
-  return result;
-}
-
-base::UniqueFd unix_socket() {
-  base::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) throw system_error("cannot open a Unix socket", "raise the limit on open files (ulimit -n)");
-  return socket;
-}
-
 }  // namespace
 
 base::UniqueFd listen_unix(const std::string& name) {
-  base::UniqueFd socket = unix_socket();
-  const UnixAddress address = abstract_address(name);
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address.address), address.size) != 0 ||
-      ::listen(socket.get(), SOMAXCONN) != 0) {
-    throw system_error(fmt::format("cannot listen on the abstract Unix socket '{}'", name));
-  }
-  return socket;
+  int error = 0;
+  base::UniqueFd socket = base::listen_at(base::abstract_address(name), error);
+  if (socket) return socket;
+  errno = error;
+  throw base::system_error(fmt::format("cannot listen on the abstract Unix socket '{}'", name),
+                           "raise the limit on open files (ulimit -n)");
 }
 
-std::optional<base::UniqueFd> dial_unix(const std::string& name) {
-  base::UniqueFd socket = unix_socket();
-  const UnixAddress address = abstract_address(name);
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address.address), address.size) != 0) {
-    return std::nullopt;
-  }
-  return socket;
-}
-
-bool is_same_user(const base::UniqueFd& socket) noexcept {
-  ucred peer = {};
-  socklen_t size = sizeof peer;
-  return ::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == ::geteuid();
+base::UniqueFd dial_unix(const std::string& name) {
+  int error = 0;
+  return base::connect_to(base::abstract_address(name), Clock::now(), error);
 }
 
 bool send_with_descriptors(const base::UniqueFd& socket, std::span<const std::byte> bytes,

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,11 +12,8 @@ namespace gradwire::transport {
 /// Throws Error(system).
 [[nodiscard]] base::UniqueFd listen_unix(const std::string& name);
 
-/// Nullopt when nobody listens there, which means that the peer is not local after all.
-[[nodiscard]] std::optional<base::UniqueFd> dial_unix(const std::string& name);
-
-/// Whether the process at the other end belongs to the same user.
-[[nodiscard]] bool is_same_user(const base::UniqueFd& socket) noexcept;
+/// None when nobody listens there.
+[[nodiscard]] base::UniqueFd dial_unix(const std::string& name);
 
 /// Sends `bytes` and copies of the descriptors; false when the peer is gone.
 [[nodiscard]] bool send_with_descriptors(const base::UniqueFd& socket, std::span<const std::byte> bytes,

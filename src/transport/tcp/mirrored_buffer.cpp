@@ -5,8 +5,8 @@
 
 #include <utility>
 
+#include "base/system_error.hpp"
 #include "base/unique_fd.hpp"
-#include "transport/system_error.hpp"
 
 namespace gradwire::transport {
 
@@ -14,7 +14,8 @@ MirroredBuffer::MirroredBuffer(std::size_t capacity) {
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   const std::size_t size = (capacity + page - 1) / page * page;
   const auto fail = [] {
-    throw system_error("cannot map a receive buffer", "free some memory, or raise the limit on open files");
+    throw base::system_error("cannot map a receive buffer",
+                             "free some memory, or raise the limit on open files");
   };
   const base::UniqueFd fd(::memfd_create("gradwire-inbox", MFD_CLOEXEC));
   if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) fail();
@@ -25,7 +26,7 @@ MirroredBuffer::MirroredBuffer(std::size_t capacity) {
   for (std::byte* half : {base_, base_ + size}) {
     if (::mmap(half, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd.get(), 0) ==
         MAP_FAILED) {
-      const Error error = system_error("cannot map a receive buffer", "free some memory");
+      const Error error = base::system_error("cannot map a receive buffer", "free some memory");
       ::munmap(base_, 2 * size);
       throw error;
     }

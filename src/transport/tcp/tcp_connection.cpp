@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "transport/system_error.hpp"
+#include "base/system_error.hpp"
 
 namespace gradwire::transport {
 
@@ -85,7 +85,7 @@ bool TcpConnection::read(Clock::time_point now) noexcept {
         readable_ = false;
         break;
       }
-      detail_ = errno_text(errno);
+      detail_ = base::errno_text(errno);
     }
     if (size <= 0) {
       ended_ = true;
@@ -145,7 +145,7 @@ void TcpConnection::break_off(int error) noexcept {
   // Only the reading side decides how the peer ended: an abort may wait there.
   broken_ = true;
   expect_input();
-  detail_ = errno_text(error);
+  detail_ = base::errno_text(error);
   outbox_->drop_all();
 }
 

@@ -3,12 +3,11 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 
 #include <cerrno>
 
-#include "transport/rendezvous_keys.hpp"
-#include "transport/system_error.hpp"
+#include "base/stream_socket.hpp"
+#include "base/system_error.hpp"
 
 namespace gradwire::transport {
 namespace {
@@ -24,38 +23,32 @@ void set(const base::UniqueFd& socket, int level, int option, int value) noexcep
 
 }  // namespace
 
-base::UniqueFd listen_tcp(SocketAddress& address) {
-  base::UniqueFd socket(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) throw system_error("cannot open a TCP socket", "raise the limit on open files (ulimit -n)");
-  if (::bind(socket.get(), address.get(), address.size) != 0) {
-    if (errno == EADDRNOTAVAIL) {
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("the address {} is not this host's", address.host()),
-                  "name an interface or address of this host");
-    }
-    throw system_error(fmt::format("cannot listen at {}", address.text()), "choose another address or port");
+base::UniqueFd listen_tcp(base::SocketAddress& address) {
+  int error = 0;
+  base::UniqueFd socket = base::listen_at(address, error);
+  if (error == EADDRNOTAVAIL) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("the address {} is not this host's", address.host()),
+                "name an interface or address of this host");
   }
-  if (::listen(socket.get(), SOMAXCONN) != 0)
-    throw system_error(fmt::format("cannot listen at {}", address.text()));
+  if (!socket) {
+    errno = error;
+    throw base::system_error(fmt::format("cannot listen at {}", address.text()),
+                             "choose another interface, or raise the limit on open files (ulimit -n)");
+  }
   ::getsockname(socket.get(), address.get(), &address.size);
   return socket;
 }
 
-base::UniqueFd dial_tcp(const SocketAddress& address, Clock::time_point deadline, std::string& problem) {
-  base::UniqueFd socket(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) throw system_error("cannot open a TCP socket", "raise the limit on open files (ulimit -n)");
-  int result = ::connect(socket.get(), address.get(), address.size) == 0 ? 0 : errno;
-  if (result == EINPROGRESS) {
-    pollfd wanted = {socket.get(), POLLOUT, 0};
-    result = ETIMEDOUT;
-    if (::poll(&wanted, 1, static_cast<int>(time_left(deadline).count())) > 0) {
-      socklen_t size = sizeof result;
-      ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &result, &size);
-    }
+base::UniqueFd dial_tcp(const base::SocketAddress& address, Clock::time_point deadline,
+                        std::string& problem) {
+  int error = 0;
+  base::UniqueFd socket = base::connect_to(address, deadline, error);
+  if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+    errno = error;
+    throw base::system_error("cannot open a TCP socket", "raise the limit on open files (ulimit -n)");
   }
-  if (result == 0) return socket;
-  problem = errno_text(result);
-  return {};
+  if (!socket) problem = base::errno_text(error);
+  return socket;
 }
 
 void tune_tcp(const base::UniqueFd& socket, double link_rate) noexcept {

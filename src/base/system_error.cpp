@@ -1,11 +1,11 @@
-#include "transport/system_error.hpp"
+#include "base/system_error.hpp"
 
 #include <fmt/format.h>
 
 #include <cerrno>
 #include <system_error>
 
-namespace gradwire::transport {
+namespace gradwire::base {
 
 std::string errno_text(int number) { return std::generic_category().message(number); }
 
@@ -13,4 +13,4 @@ Error system_error(std::string_view what, std::string_view advice) {
   return {ErrorCode::system, fmt::format("{}: {}", what, errno_text(errno)), advice};
 }
 
-}  // namespace gradwire::transport
+}  // namespace gradwire::base
