@@ -13,14 +13,14 @@
 namespace gradwire::collectives {
 namespace {
 
-const wire::Header kDue{.codec = 3,
-                        .layer = 2,
-                        .operation = 7,
-                        .order_hash = 99,
-                        .chunk = 4,
-                        .segment = 1,
-                        .sender = 5,
-                        .count = 300};
+constexpr wire::Header kDue{.codec = 3,
+                            .layer = 2,
+                            .operation = 7,
+                            .order_hash = 99,
+                            .chunk = 4,
+                            .segment = 1,
+                            .sender = 5,
+                            .count = 300};
 
 /// The code of the error that names rank 5, or nothing.
 std::optional<ErrorCode> code_of(const std::function<void()>& check) {

@@ -136,8 +136,10 @@ struct HalfTensor {
 /// Runs one operation on fp16 tensors that hold one value per rank, and returns them.
 std::vector<HalfTensor> run_halves(World& world, const std::vector<float>& values, std::size_t count) {
   std::vector<HalfTensor> tensors;
+  tensors.reserve(values.size());
   for (const float value : values) tensors.emplace_back(count, value);
   std::vector<std::vector<Buffer>> buffers;
+  buffers.reserve(tensors.size());
   for (HalfTensor& tensor : tensors) buffers.push_back({tensor.lend()});
   EXPECT_TRUE(world.run(buffers));
   return tensors;
