@@ -1,3 +1,5 @@
+#include "rendezvous/choose_store.hpp"
+
 #include <fmt/format.h>
 #include <unistd.h>
 

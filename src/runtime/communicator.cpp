@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/environment.hpp"
-#include "rendezvous/store_url.hpp"
+#include "rendezvous/choose_store.hpp"
 #include "runtime/engine.hpp"
 
 namespace gradwire {

@@ -7,7 +7,7 @@
 #include "base/host_address.hpp"
 #include "compress/codec.hpp"
 #include "gradwire/error.hpp"
-#include "rendezvous/store_url.hpp"
+#include "rendezvous/host_towards_store.hpp"
 
 namespace gradwire::runtime {
 namespace {
@@ -41,6 +41,8 @@ void check_options(const CommunicatorOptions& options) {
                 fmt::format("rank {} in a world of {}", options.rank, options.world_size),
                 "ranks are numbered from 0 to world size - 1");
   }
+  if (!options.link_rate.empty()) (void)transport::parse_rate(options.link_rate);
+  if (!options.codec.empty()) (void)compress::make_codec(options.codec);
   if (options.timeout.count() <= 0) {
     throw Error(ErrorCode::invalid_argument, "a timeout that is not positive",
                 "pass a time greater than zero");
@@ -52,7 +54,6 @@ void check_options(const CommunicatorOptions& options) {
 std::unique_ptr<transport::Endpoint> join(CommunicatorOptions& options) {
   check_options(options);
   options.timeout = std::min(options.timeout, kLongestTimeout);
-  if (!options.codec.empty()) (void)compress::make_codec(options.codec);
   if (options.world_size == 1) return nullptr;
   if (!options.store) options.store = open_store(options.store_url, options.rank, options.timeout);
   if (options.interface.empty()) {

@@ -1,15 +1,9 @@
 #include "transport/mesh_endpoint.hpp"
 
 #include <sched.h>
-#include <sys/epoll.h>
-#include <sys/timerfd.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <utility>
-
-#include "base/system_error.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -20,10 +14,7 @@ namespace {
 
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
-using std::chrono::nanoseconds;
 
-constexpr std::uint64_t kBellTag = ~std::uint64_t{0};
-constexpr std::uint64_t kTimerTag = kBellTag - 1;
 constexpr unsigned kPeerShift = 16;
 
 /// How often a polling rank looks whether local peers still live; a sleeping one learns it at once.
@@ -32,12 +23,9 @@ constexpr microseconds kSpinTime{50};
 constexpr int kSpinsPerClock = 32;
 constexpr microseconds kQuietSpin{3};
 constexpr int kYields = 4;
-/// Shorter sleeps go through the timer, which is exact; longer ones can do with milliseconds.
-constexpr milliseconds kTimerBelow{20};
 /// Timers are that late on virtual machines whose cores sleep. An emulated link's bytes wait for their time
 /// by polling from then on, without yielding: among busy processes that would cost milliseconds.
 constexpr microseconds kTimerLateness{40};
-constexpr milliseconds kLongestSleep{1000};
 constexpr milliseconds kBlamePatience{500};
 constexpr milliseconds kFlushStep{1};
 
@@ -62,18 +50,7 @@ Patience patience_for(int ranks_here) noexcept {
 
 MeshEndpoint::MeshEndpoint(int rank, std::vector<std::unique_ptr<PeerLink>> links,
                            std::shared_ptr<const Doorbell> bell, Patience patience)
-    : rank_(rank),
-      links_(std::move(links)),
-      bell_(std::move(bell)),
-      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
-      timer_(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)),
-      patience_(patience) {
-  if (!epoll_ || !timer_) {
-    throw base::system_error("cannot create an epoll or timer descriptor",
-                             "raise the limit on open files (ulimit -n)");
-  }
-  watch(bell_->fd(), kBellTag);
-  watch(timer_.get(), kTimerTag);
+    : rank_(rank), links_(std::move(links)), sleeper_(std::move(bell)), patience_(patience) {
   for (const auto& link : links_) {
     if (!link) continue;
     if (auto* ring = dynamic_cast<RingLink*>(link.get())) {
@@ -83,21 +60,13 @@ MeshEndpoint::MeshEndpoint(int rank, std::vector<std::unique_ptr<PeerLink>> link
     }
     const auto descriptors = link->descriptors();
     for (std::size_t i = 0; i < descriptors.size(); ++i) {
-      watch(descriptors[i], static_cast<std::uint64_t>(link->peer()) << kPeerShift | i);
+      sleeper_.watch(descriptors[i],
+                     static_cast<std::uint32_t>(link->peer()) << kPeerShift | static_cast<std::uint32_t>(i));
     }
   }
 }
 
 MeshEndpoint::~MeshEndpoint() = default;
-
-void MeshEndpoint::watch(int fd, std::uint64_t tag) const {
-  epoll_event event = {};
-  event.events = tag == kBellTag || tag == kTimerTag ? EPOLLIN : EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-  event.data.u64 = tag;
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
-    throw base::system_error("cannot watch a connection", "raise the limit on open files (ulimit -n)");
-  }
-}
 
 Link& MeshEndpoint::link(int peer) { return *links_[static_cast<std::size_t>(peer)]; }
 
@@ -115,7 +84,7 @@ bool MeshEndpoint::progress() {
 bool MeshEndpoint::advance_all() {
   bool moved = false;
   for (RingLink* ring : rings_) moved = ring->advance({}) || moved;
-  if (!sockets_.empty() || ++calls_ % kHangUpInterval == 0) moved = poll_sockets(0) || moved;
+  if (!sockets_.empty() || ++calls_ % kHangUpInterval == 0) moved = handle(sleeper_.poll()) || moved;
   if (sockets_.empty()) return moved;
 
   // Who moved something last is the last to move next: on an emulated link all get their turn.
@@ -152,24 +121,13 @@ const PeerLink* MeshEndpoint::failed_link() const noexcept {
   return failed;
 }
 
-bool MeshEndpoint::poll_sockets(int timeout_ms) noexcept {
-  std::array<epoll_event, 64> events;
-  const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
-  bool links_changed = false;
-  for (int i = 0; i < count; ++i) {
-    const auto& event = events[static_cast<std::size_t>(i)];
-    if (event.data.u64 == kBellTag) {
-      bell_->silence();
-    } else if (event.data.u64 == kTimerTag) {
-      std::uint64_t expirations = 0;
-      [[maybe_unused]] const auto taken = ::read(timer_.get(), &expirations, sizeof expirations);
-    } else {
-      PeerLink& link = *links_[event.data.u64 >> kPeerShift];
-      link.on_events(event.data.u64 & ((1U << kPeerShift) - 1), event.events);
-      links_changed = suspicious_ = true;
-    }
+bool MeshEndpoint::handle(std::span<const epoll_event> events) noexcept {
+  for (const epoll_event& event : events) {
+    PeerLink& link = *links_[event.data.u64 >> kPeerShift];
+    link.on_events(event.data.u64 & ((1U << kPeerShift) - 1), event.events);
+    suspicious_ = true;
   }
-  return links_changed;
+  return !events.empty();
 }
 
 bool MeshEndpoint::has_news() noexcept {
@@ -187,7 +145,7 @@ bool MeshEndpoint::has_news() noexcept {
 
 bool MeshEndpoint::spin(Clock::time_point deadline) noexcept {
   const auto ended = [&] {
-    if (!sockets_.empty()) poll_sockets(0);
+    if (!sockets_.empty()) handle(sleeper_.poll());
     return woken_.load(std::memory_order_relaxed) || has_news();
   };
   if (patience_ == Patience::sleep) return false;
@@ -225,30 +183,15 @@ void MeshEndpoint::wait(Clock::time_point deadline) {
     if (now >= deadline) break;
     auto due = Clock::time_point::max();
     for (const PeerLink* link : sockets_) due = std::min(due, link->due(now));
-    sleep_until(std::min(deadline, due == Clock::time_point::max() ? due : due - kTimerLateness));
+    handle(sleeper_.sleep_until(
+        std::min(deadline, due == Clock::time_point::max() ? due : due - kTimerLateness)));
   }
   for (RingLink* ring : rings_) ring->announce_awake();
 }
 
-void MeshEndpoint::sleep_until(Clock::time_point deadline) noexcept {
-  const auto left = std::min<Clock::duration>(deadline - Clock::now(), kLongestSleep);
-  if (left <= Clock::duration::zero()) {
-    poll_sockets(0);
-    return;
-  }
-  if (left < kTimerBelow) {
-    const auto since_boot = std::chrono::duration_cast<nanoseconds>(deadline.time_since_epoch());
-    itimerspec when = {};
-    when.it_value.tv_sec = since_boot.count() / 1'000'000'000;
-    when.it_value.tv_nsec = since_boot.count() % 1'000'000'000;
-    ::timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &when, nullptr);
-  }
-  poll_sockets(static_cast<int>(std::chrono::ceil<milliseconds>(left).count()));
-}
-
 void MeshEndpoint::wake() noexcept {
   woken_.store(true);
-  bell_->ring();
+  sleeper_.wake();
 }
 
 Error MeshEndpoint::abort(const Error& cause) noexcept {
@@ -306,7 +249,7 @@ void MeshEndpoint::flush(Clock::time_point deadline, bool until_blamed) {
                         all([](PeerLink& link) { return link.peer_end().kind != LinkEnd::Kind::open; });
     const auto now = Clock::now();
     if ((flushed && (blamed || !until_blamed)) || now >= deadline) return;
-    sleep_until(std::min(deadline, now + kFlushStep));
+    handle(sleeper_.sleep_until(std::min(deadline, now + kFlushStep)));
   }
 }
 

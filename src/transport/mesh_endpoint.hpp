@@ -4,10 +4,9 @@
 #include <memory>
 #include <vector>
 
-#include "base/unique_fd.hpp"
-#include "transport/doorbell.hpp"
 #include "transport/peer_link.hpp"
 #include "transport/ring_link.hpp"
+#include "transport/sleeper.hpp"
 
 namespace gradwire::transport {
 
@@ -38,12 +37,11 @@ class MeshEndpoint final : public Endpoint {
 
  private:
   bool advance_all();
-  bool poll_sockets(int timeout_ms) noexcept;
-  void sleep_until(Clock::time_point deadline) noexcept;
+  /// Tells links what happened; whether anything did.
+  bool handle(std::span<const epoll_event> events) noexcept;
   [[nodiscard]] bool has_news() noexcept;
   bool spin(Clock::time_point deadline) noexcept;
   [[nodiscard]] const PeerLink* failed_link() const noexcept;
-  void watch(int fd, std::uint64_t tag) const;
   void end_all(const LinkEnd& end) noexcept;
   void flush(Clock::time_point deadline, bool until_blamed);
 
@@ -51,9 +49,7 @@ class MeshEndpoint final : public Endpoint {
   std::vector<std::unique_ptr<PeerLink>> links_;
   std::vector<RingLink*> rings_;    ///< those of links_ that need no system call to advance
   std::vector<PeerLink*> sockets_;  ///< the others
-  std::shared_ptr<const Doorbell> bell_;
-  base::UniqueFd epoll_;
-  base::UniqueFd timer_;
+  Sleeper sleeper_;
   std::atomic<bool> woken_{false};
   bool ended_ = false;       ///< closed or aborted
   bool suspicious_ = false;  ///< a link may have failed since progress() last looked

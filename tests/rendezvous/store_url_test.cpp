@@ -6,6 +6,8 @@
 #include "base/host_address.hpp"
 #include "base/stream_socket.hpp"
 #include "gradwire/error.hpp"
+#include "rendezvous/choose_store.hpp"
+#include "rendezvous/host_towards_store.hpp"
 
 namespace gradwire::rendezvous {
 namespace {
