@@ -52,7 +52,6 @@ bool HostExecutor::pump_receives(int peer, Channel& channel) {
     const auto [index, awaiting] = receives[state.received];
     const Cell& cell = program_.cells[index];
     CellState& cell_state = cells_[index];
-    channel.seen = std::uint64_t{frame->header.operation} + 1;
     wire::Header due = header_of(cell, awaiting);
     due.sender = static_cast<std::uint32_t>(peer);
     check_header(frame->header, due, program_.rank, codec());

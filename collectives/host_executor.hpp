@@ -20,15 +20,14 @@ namespace gradwire::collectives {
 struct Channel {
   transport::Link* link = nullptr;
   std::uint64_t posted = 0;
-  std::uint64_t seen = 0;  ///< one more than the last operation of which a frame came from there; 0: none yet
 };
 
 /// Runs one rank's program over links, any number of segments in flight, without blocking and without
 /// allocating. The frames between two ranks travel in list order on both sides, so the head of a link's queue
-/// is always the next frame to consume: it is decoded in place. Cells encode when the link they feed has
-/// room, not before. Why this cannot deadlock: take the first transfer not yet made, in the schedule's order
-/// (which is free of deadlock even with blocking sends). All before it in both ranks' lists is done, so its
-/// frame is encoded, heads its queue, and its consumer is at it.
+/// is always the next frame to consume: it is decoded in place. Cells encode when their frame is the next
+/// one for its link, not before. Why this cannot deadlock: take the first transfer not yet made, in the
+/// schedule's order (which is free of deadlock even with blocking sends). All before it in both ranks' lists
+/// is done, so its frame is encoded, heads its queue, and its consumer is at it.
 ///
 /// Several executions share the channels: an execution may post to, or take from, a peer only after all
 /// earlier ones have posted or taken everything. The caller (runtime::Engine) sees to that.

@@ -33,14 +33,8 @@ Step describe_step(const collectives::Step& step) {
           .round = step.round};
 }
 
-std::vector<std::uint64_t> chunk_bytes(const collectives::Layout& layout) {
-  std::vector<std::uint64_t> bytes(layout.chunk_segments.size() - 1, 0);
-  for (const auto& segment : layout.segments) bytes[segment.chunk] += segment.payload_bound;
-  return bytes;
-}
-
 RankSchedule describe_rank(const std::vector<collectives::Step>& steps,
-                           const std::vector<std::uint64_t>& chunks) {
+                           const std::vector<std::size_t>& chunks) {
   RankSchedule rank;
   rank.steps.reserve(steps.size());
   for (const auto& step : steps) {
@@ -92,7 +86,7 @@ Description describe(const std::string& collective, const std::string& algorithm
   // Bytes don't depend on how chunks are cut into segments.
   const auto layout = collectives::make_layout(counts, *parsed, schedule.chunk_count,
                                                std::numeric_limits<std::size_t>::max());
-  const auto chunks = chunk_bytes(layout);
+  const auto chunks = collectives::chunk_payloads(layout);
 
   Description description{.algorithm = std::string(collectives::algorithm_name(kind, resolved)),
                           .codec = parsed->spec(),

@@ -16,6 +16,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/unique_fd.hpp"
 #include "gradwire/error.hpp"
 #include "trainer/joined.hpp"
 
@@ -51,20 +52,6 @@ static_assert(sizeof(Preamble) == 32);
 }
 
 /// A file descriptor that closes itself.
-class Descriptor {
- public:
-  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
-  ~Descriptor() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const noexcept { return descriptor_; }
-
- private:
-  int descriptor_;
-};
-
 std::string_view bytes_of(const FloatArena& arena) {
   return {reinterpret_cast<const char*>(arena.data()), arena.size() * sizeof(float)};
 }
@@ -220,7 +207,8 @@ void write_checkpoint(const std::filesystem::path& path, const Checkpoint& check
   const std::string bytes = serialize_checkpoint(checkpoint);
   const auto temporary = unpublished_path(path);
   constexpr mode_t kReadableByAll = 0644;
-  const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kReadableByAll));
+  const base::UniqueFd file(
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kReadableByAll));
   if (file.get() < 0) fail_system(temporary, "create");
   std::string_view rest = bytes;
   while (!rest.empty()) {
@@ -236,7 +224,7 @@ void publish_checkpoint(const std::filesystem::path& path) {
   if (::rename(unpublished_path(path).c_str(), path.c_str()) != 0)
     fail_system(path, "rename the new checkpoint to");
   const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
-  const Descriptor directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const base::UniqueFd directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.get() < 0 || ::fsync(directory.get()) != 0) fail_system(folder, "flush the folder");
 }
 

@@ -246,6 +246,7 @@ TEST(Communicator, RefusesWhatMakesNoSense) {
             ErrorCode::invalid_argument);
   EXPECT_EQ(code_of([&] { Communicator({.rank = 0, .world_size = 0}); }), ErrorCode::invalid_argument);
   EXPECT_EQ(code_of([&] { Communicator({.rank = 4, .world_size = 2}); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { Communicator({.link_rate = "fast"}); }), ErrorCode::invalid_argument);
   EXPECT_EQ(code_of([&] { Plan().run(); }), ErrorCode::invalid_argument);
   EXPECT_EQ(code_of([&] { (void)Plan().wire_bytes(); }), ErrorCode::invalid_argument);
   EXPECT_EQ(code_of([&] { (void)Plan().algorithm(); }), ErrorCode::invalid_argument);
