@@ -36,7 +36,7 @@ std::optional<wire::Hello> Greeting::read() {
   }
 }
 
-void Greeting::drain() noexcept {
+void Greeting::drain() const noexcept {
   constexpr int kReads = 256;  // of somebody who never stops, that is enough
   std::array<std::byte, 1024> unread;
   for (int i = 0; i < kReads; ++i) {

@@ -27,7 +27,7 @@ struct Greeting {
   /// throw, and peer_lost when the other side hung up.
   std::optional<wire::Hello> read();
   /// Throws away what came after the hello.
-  void drain() noexcept;
+  void drain() const noexcept;
 
  private:
   std::array<std::byte, wire::kMaxHelloBytes> buffer_{};

@@ -87,7 +87,7 @@ void RingLink::fail_front(const char* what) {
   peer_end_.garbage = Error(ErrorCode::corrupt_frame,
                             fmt::format("rank {} put a frame into shared memory with {}", peer(), what),
                             "check the memory of this host, then restart the job", peer());
-  throw *peer_end_.garbage;
+  throw Error(*peer_end_.garbage);
 }
 
 bool RingLink::advance(Clock::time_point) {

@@ -26,6 +26,7 @@ class LinkRate : public testing::TestWithParam<Rate> {};
 void with_rate(double rate, int ranks, const RankBody& body) {
   DirectoryStore store;
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<std::size_t>(ranks));
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
       auto options = options_for({"auto", "auto"}, rank, ranks);

@@ -35,6 +35,7 @@ std::vector<std::optional<Error>> run_ranks(const Flavor& flavor, int ranks, con
   DirectoryStore store;
   std::vector<std::optional<Error>> errors(static_cast<std::size_t>(ranks));
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<std::size_t>(ranks));
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
       auto& error = errors[static_cast<std::size_t>(rank)];

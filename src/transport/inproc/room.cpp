@@ -47,7 +47,7 @@ Room::~Room() {
 }
 
 std::shared_ptr<Room> Room::open(int ranks) {
-  const std::shared_ptr<Room> room(new Room(ranks, random_token()));
+  std::shared_ptr<Room> room(new Room(ranks, random_token()));
   const std::lock_guard lock(registry().mutex);
   registry().rooms[room->token_] = room;
   return room;
