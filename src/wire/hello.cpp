@@ -142,8 +142,10 @@ void check_hello(const Hello& received, const Hello& expected, const std::string
                 "use the same number on all ranks", who);
   }
   if (received.peer == kNoRank) {
-    throw Error(ErrorCode::corrupt_frame, fmt::format("{} turned this rank away", from),
-                "see its message: this rank's hello was damaged on the way, or another process has the same rank", who);
+    throw Error(
+        ErrorCode::corrupt_frame, fmt::format("{} turned this rank away", from),
+        "see its message: this rank's hello was damaged on the way, or another process has the same rank",
+        who);
   }
   const bool anybody = expected.peer == expected.rank;
   if (received.rank >= expected.world_size || received.rank == expected.rank ||
