@@ -10,7 +10,17 @@
 
 namespace {
 
-using namespace gradwire::rendezvous;
+using gradwire::rendezvous::kLongestWait;
+using gradwire::rendezvous::kMaxKey;
+using gradwire::rendezvous::kMaxStoreJob;
+using gradwire::rendezvous::kMaxStoreRanks;
+using gradwire::rendezvous::kMaxValue;
+using gradwire::rendezvous::kStoreAnswer;
+using gradwire::rendezvous::kStoreVersion;
+using gradwire::rendezvous::Parsed;
+using gradwire::rendezvous::Request;
+using gradwire::rendezvous::StoreHello;
+using gradwire::rendezvous::Verdict;
 
 void require(bool condition) {
   if (!condition) std::abort();
@@ -19,26 +29,27 @@ void require(bool condition) {
 void check_hello(std::string_view bytes) {
   StoreHello hello;
   std::size_t size = 0;
-  if (read_store_hello(bytes, hello, size) != Parsed::whole) return;
+  if (gradwire::rendezvous::read_store_hello(bytes, hello, size) != Parsed::whole) return;
   require(size <= bytes.size());
   if (hello.version != kStoreVersion) return;
   require(hello.rank < kMaxStoreRanks && hello.job.size() <= kMaxStoreJob);
-  require(write_store_hello(hello) == bytes.substr(0, size));
+  require(gradwire::rendezvous::write_store_hello(hello) == bytes.substr(0, size));
   for (std::size_t part = 0; part < size; ++part) {
     StoreHello cut;
     std::size_t ignored = 0;
-    require(read_store_hello(bytes.substr(0, part), cut, ignored) == Parsed::incomplete);
+    require(gradwire::rendezvous::read_store_hello(bytes.substr(0, part), cut, ignored) ==
+            Parsed::incomplete);
   }
 }
 
 void check_request(std::string_view bytes) {
   Request request;
   std::size_t size = 0;
-  if (read_request(bytes, request, size) != Parsed::whole) return;
+  if (gradwire::rendezvous::read_request(bytes, request, size) != Parsed::whole) return;
   require(size <= bytes.size());
   require(request.key.size() <= kMaxKey && request.value.size() <= kMaxValue);
   require(request.timeout.count() >= 0 && request.timeout <= kLongestWait);
-  const std::string again = write_request(request);
+  const std::string again = gradwire::rendezvous::write_request(request);
   // A longer wait than any may be is shortened.
   constexpr std::size_t kTimeoutOffset = 9;
   constexpr std::size_t kTimeoutBytes = 8;
@@ -49,15 +60,16 @@ void check_request(std::string_view bytes) {
   for (std::size_t part = 0; part < size; ++part) {
     Request cut;
     std::size_t ignored = 0;
-    require(read_request(bytes.substr(0, part), cut, ignored) == Parsed::incomplete);
+    require(gradwire::rendezvous::read_request(bytes.substr(0, part), cut, ignored) == Parsed::incomplete);
   }
 }
 
 void check_replies(std::string_view bytes) {
-  if (const auto verdict = read_store_answer(bytes); verdict && verdict != Verdict::other_version) {
-    require(write_store_answer(*verdict) == bytes.substr(0, kStoreAnswer));
+  if (const auto verdict = gradwire::rendezvous::read_store_answer(bytes);
+      verdict && verdict != Verdict::other_version) {
+    require(gradwire::rendezvous::write_store_answer(*verdict) == bytes.substr(0, kStoreAnswer));
   }
-  if (const auto head = read_reply_head(bytes)) require(head->size <= kMaxValue);
+  if (const auto head = gradwire::rendezvous::read_reply_head(bytes)) require(head->size <= kMaxValue);
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ class Witness : public Store {
 std::vector<std::string> records_of_run(const std::string& url) {
   const auto witness = std::make_shared<Witness>();
   std::vector<std::thread> ranks;
+  ranks.reserve(4);
   for (int rank = 0; rank < 2; ++rank) {
     ranks.emplace_back([&, rank] {
       CommunicatorOptions options;

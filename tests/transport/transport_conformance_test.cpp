@@ -366,6 +366,7 @@ TEST_P(Conformance, AbortPassesFullQueues) {
 TEST_P(Conformance, LeavingWithoutAWordIsADeath) {
   DirectoryStore store;
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int rank = 0; rank < 4; ++rank) {
     threads.emplace_back([&, rank] {
       auto endpoint = connect(options_for(GetParam(), rank, 4), store);
@@ -386,6 +387,7 @@ TEST_P(Conformance, LeavingWithoutAWordIsADeath) {
 TEST_P(Conformance, MissingRanksAreNamed) {
   DirectoryStore store;
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (const int rank : {0, 1}) {
     threads.emplace_back([&, rank] {
       auto options = options_for(GetParam(), rank, 4);
@@ -421,6 +423,7 @@ TEST(Tcp, RunsOverIpv6) {
   if (!has_ipv6()) GTEST_SKIP() << "nobody can listen at ::1 on this host";
   DirectoryStore store;
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int rank = 0; rank < 2; ++rank) {
     threads.emplace_back([&, rank] {
       auto options = options_for({"tcp", "tcp"}, rank, 2);

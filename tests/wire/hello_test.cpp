@@ -8,7 +8,7 @@
 namespace gradwire::wire {
 namespace {
 
-const std::string kFrom = "10.0.0.7:4711";
+constexpr const char* kFrom = "10.0.0.7:4711";
 
 Hello sample() {
   Hello hello;
