@@ -14,7 +14,6 @@ using testing::Case;
 using testing::codec_specs;
 using testing::every_case;
 using testing::Job;
-using testing::quick;
 using testing::random_data;
 using testing::randomize_residuals;
 using testing::same_bits;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <random>
@@ -16,11 +15,9 @@
 #include "collectives/oracle.hpp"
 #include "collectives/resolve.hpp"
 #include "fake_network.hpp"
+#include "tests/support/quick.hpp"
 
 namespace gradwire::collectives::testing {
-
-/// Set where instrumentation makes everything slow: the same paths, fewer combinations.
-inline bool quick() { return std::getenv("GRADWIRE_TEST_QUICK") != nullptr; }
 
 /// Every codec, with each scale and two block sizes of the 1-bit one.
 inline const std::vector<std::string>& codec_specs() {

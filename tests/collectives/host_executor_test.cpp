@@ -16,7 +16,6 @@ namespace {
 
 using testing::codec_specs;
 using testing::Job;
-using testing::quick;
 using testing::random_data;
 using testing::randomize_residuals;
 using testing::same_bits;

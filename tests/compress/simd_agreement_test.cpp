@@ -7,11 +7,11 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
 #include <tuple>
 
 #include "codec_test_data.hpp"
+#include "tests/support/quick.hpp"
 
 namespace gradwire::compress {
 namespace {
@@ -32,7 +32,6 @@ class ForcedTarget {
 };
 
 /// Set where instrumentation makes everything slow: the same paths, fewer sizes.
-bool quick() { return std::getenv("GRADWIRE_TEST_QUICK") != nullptr; }
 
 std::vector<std::size_t> lengths() {
   std::vector<std::size_t> all;
