@@ -143,8 +143,7 @@ bool Engine::wait(Operation& operation, std::uint64_t sequence, std::optional<Cl
   }
   if (operation.non_finite.load() && operation.on_non_finite == OnNonFinite::error) {
     throw Error(ErrorCode::non_finite,
-                fmt::format("a NaN or infinity entered operation {} ({:.80}) on some rank", operation.number,
-                            operation.description),
+                fmt::format("a NaN or infinity entered {} on some rank", operation.name()),
                 "skip this step, or lower the learning rate or loss scale");
   }
   return true;

@@ -74,6 +74,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   struct Position {
     std::uint32_t submitted = 0;
     std::uint64_t order_hash = 0;
+    std::string waiting_for;
   };
   void fail(const std::exception_ptr& thrown) noexcept;
   [[nodiscard]] static Error to_error(const std::exception_ptr& thrown);
@@ -83,10 +84,13 @@ class Engine : public std::enable_shared_from_this<Engine> {
   [[nodiscard]] Error timeout_error() const;
   /// `first` is the rank whose patience ended first.
   [[nodiscard]] Error explain_timeout(int first) const;
+  [[nodiscard]] Error explain_mismatch(const Error& cause) const;
   void publish_position();
-  [[nodiscard]] std::optional<Position> position_of(int peer, Clock::time_point deadline) const;
+  [[nodiscard]] Position own_position() const;
+  [[nodiscard]] static std::optional<Position> parse_position(const std::string& text);
+  /// By rank; nullopt where no answer came.
+  [[nodiscard]] std::vector<std::optional<Position>> collect_positions() const;
   [[nodiscard]] std::string position_key(int rank) const;
-  [[nodiscard]] std::string waiting_for() const;
 
   CommunicatorOptions options_;
   std::unique_ptr<transport::Endpoint> endpoint_;  ///< null when alone

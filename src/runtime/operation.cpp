@@ -64,9 +64,10 @@ std::uint64_t chain_hash(std::uint64_t order_hash, std::uint64_t fingerprint) no
 
 std::string describe_operation(Collective collective, std::span<const OperationTensor> tensors,
                                const OperationOptions& options, const std::string& codec_override) {
-  std::string text = fmt::format("{} algorithm={} average={} root={} on_non_finite={}", to_string(collective),
-                                 options.algorithm, options.average, options.root,
-                                 options.on_non_finite == OnNonFinite::error ? "error" : "propagate");
+  std::string text = fmt::format("{} {}", to_string(collective), options.algorithm);
+  if (options.average) text += " average";
+  if (options.root != 0) text += fmt::format(" root={}", options.root);
+  if (options.on_non_finite == OnNonFinite::propagate) text += " propagate";
   for (const OperationTensor& tensor : tensors) {
     text += fmt::format(" {}x{}:{}", tensor.tensor.count, to_string(tensor.tensor.dtype),
                         codec_of(tensor, options, codec_override));
@@ -139,7 +140,17 @@ void Operation::bind(std::span<const OperationTensor> replacement) {
   }
 }
 
-void Operation::set_tag(std::uint32_t tag) noexcept { fingerprint = chain_hash(hash_of(description), tag); }
+void Operation::set_tag(std::uint32_t new_tag) noexcept {
+  tag = new_tag;
+  fingerprint = chain_hash(hash_of(description), tag);
+}
+
+std::string Operation::name() const {
+  constexpr std::size_t kReadable = 120;
+  return fmt::format("operation {} ({}{}{})", number, description.substr(0, kReadable),
+                     description.size() > kReadable ? "..." : "",
+                     tag == 0 ? std::string() : fmt::format(", tag {}", tag));
+}
 
 bool Operation::finished() const noexcept {
   return std::all_of(parts.begin(), parts.end(), [](const Part& part) { return part.executor.finished(); });

@@ -29,6 +29,7 @@ struct Operation {
   collectives::Collective collective = collectives::Collective::allreduce;
   OnNonFinite on_non_finite = OnNonFinite::error;
   std::string description;  ///< everything that ranks must agree on, readable: what the order hash covers
+  std::uint32_t tag = 0;
   std::uint64_t fingerprint = 0;  ///< of the description and the tag
   std::vector<OperationTensor> tensors;
   std::vector<Part> parts;
@@ -47,7 +48,9 @@ struct Operation {
   void start(wire::Header prototype);
   /// After the last part: what a NaN or infinity on the way means for tensors and residuals.
   void settle();
-  void set_tag(std::uint32_t tag) noexcept;
+  void set_tag(std::uint32_t new_tag) noexcept;
+  /// For messages.
+  [[nodiscard]] std::string name() const;
   /// Points the parts at `tensors`' memory; shapes must be those it was built with.
   void bind(std::span<const OperationTensor> replacement);
 };

@@ -51,6 +51,7 @@ TEST(Communicator, DifferentOperationsAreAnOrderMismatchOnAllRanks) {
     for (const auto& error : errors) {
       ASSERT_TRUE(error.has_value());
       EXPECT_EQ(error->code(), ErrorCode::order_mismatch) << error->what();
+      EXPECT_THAT(error->what(), HasSubstr("(this one) waits for operation 0 (allreduce auto"));
     }
   }
 }
@@ -89,6 +90,7 @@ TEST(Communicator, ARankThatSubmitsFewerIsATimeoutThatTellsHowFarEachCame) {
   for (const std::size_t rank : {0U, 2U, 3U, 4U}) {
     ASSERT_TRUE(errors[rank].has_value());
     EXPECT_EQ(errors[rank]->code(), ErrorCode::timeout) << errors[rank]->what();
+    EXPECT_EQ(errors[rank]->peer(), 1);
     EXPECT_THAT(errors[rank]->what(), HasSubstr("rank 1: no answer"));
     for (const std::size_t other : {0U, 2U, 3U, 4U}) {
       if (other == rank) continue;
