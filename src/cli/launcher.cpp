@@ -136,6 +136,12 @@ LaunchResult Job::run() {
   signal_all(SIGKILL);
   pump_.finish_reading();
   flush();
+  if (const int error = pump_.write_error(); error != 0) {
+    say(fmt::format("output of the ranks could not be written: {}; send it to where there is room",
+                    std::generic_category().message(error)));
+    if (status_ == 0) status_ = kFailed;
+    flush();
+  }
   result.status = status_;
   return result;
 }

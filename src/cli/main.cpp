@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/command.hpp"
+#include "cli/standard_streams.hpp"
 #include "gradwire/error.hpp"
 #include "gradwire/version.hpp"
 
@@ -82,10 +83,15 @@ int run(int argc, char** argv) {
 }  // namespace gradwire::cli
 
 int main(int argc, char** argv) {
+  using namespace gradwire::cli;
+  fill_standard_streams();
   try {
-    return gradwire::cli::run(argc, argv);
+    const int status = run(argc, argv);
+    if (status != 0 || standard_output_written()) return status;
+    say("standard output could not be written; send it to where there is room");
+    return kFailure;
   } catch (...) {
     std::fputs("gradwire: out of memory\n", stderr);
-    return gradwire::cli::kFailure;
+    return kFailure;
   }
 }

@@ -76,4 +76,8 @@ bool OutputPump::has_backlog() const noexcept {
   return std::any_of(sinks_.begin(), sinks_.end(), [](const auto& sink) { return !sink.empty(); });
 }
 
+int OutputPump::write_error() const noexcept {
+  return sinks_[kOut].error() != 0 ? sinks_[kOut].error() : sinks_[kErr].error();
+}
+
 }  // namespace gradwire::cli

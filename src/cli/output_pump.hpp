@@ -31,6 +31,8 @@ class OutputPump {
   void finish_reading();
   /// Whether there is something left to write.
   [[nodiscard]] bool has_backlog() const noexcept;
+  /// The error (errno) for which something that ranks printed could not be written, 0 if there was none.
+  [[nodiscard]] int write_error() const noexcept;
 
  private:
   struct Source {

@@ -24,6 +24,8 @@ class OutputSink {
   /// Writes what goes at once; to be called when fd() is ready. When nobody can get it any more it is
   /// dropped.
   void write_some();
+  /// Why something was dropped although somebody could still get it, 0 if nothing was.
+  [[nodiscard]] int error() const noexcept { return error_; }
 
  private:
   static constexpr std::size_t kEnough = std::size_t{1} << 20U;
@@ -33,6 +35,7 @@ class OutputSink {
   std::size_t piece_ = PIPE_BUF;  ///< what surely goes at once when fd() is ready
   std::string queue_;
   std::size_t written_ = 0;  ///< of the queue
+  int error_ = 0;
 };
 
 }  // namespace gradwire::cli

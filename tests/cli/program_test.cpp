@@ -24,8 +24,7 @@ struct Ended {
   std::string out;  ///< stdout and stderr
 };
 
-Ended gradwire(const std::string& arguments, const std::string& environment = "") {
-  const std::string line = environment + " '" GRADWIRE_PROGRAM "' " + arguments + " 2>&1 </dev/null";
+Ended shell(const std::string& line) {
   Ended ended;
   FILE* pipe = popen(line.c_str(), "r");
   std::array<char, 4096> buffer{};
@@ -36,6 +35,10 @@ Ended gradwire(const std::string& arguments, const std::string& environment = ""
   const int status = pclose(pipe);
   ended.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return ended;
+}
+
+Ended gradwire(const std::string& arguments, const std::string& environment = "") {
+  return shell(environment + " '" GRADWIRE_PROGRAM "' " + arguments + " 2>&1 </dev/null");
 }
 
 nlohmann::json parse(const Ended& ended) {
@@ -221,6 +224,30 @@ TEST(Program, RunWritesHowRanksEnded) {
   std::filesystem::remove(path);
   EXPECT_THAT(gradwire("run -n 1 --json - -- true").out, HasSubstr("\"status\": 0"));
   EXPECT_EQ(gradwire("run -n 1 --json /no/such/folder/x -- true").status, 1);
+}
+
+TEST(Program, OutputThatCannotBeWrittenIsAFailure) {
+  const std::string program = "'" GRADWIRE_PROGRAM "' ";
+  for (const char* arguments : {"--help", "--version", "run --help", "run -n 2 -- echo hi"}) {
+    const Ended ended = shell(program + arguments + " 2>&1 >/dev/full");
+    EXPECT_EQ(ended.status, 1) << arguments;
+    EXPECT_THAT(ended.out, HasSubstr("could not be written")) << arguments;
+    EXPECT_EQ(std::count(ended.out.begin(), ended.out.end(), '\n'), 1) << ended.out;
+  }
+  EXPECT_EQ(shell(program + "run -n 2 -- sh -c 'echo hi; exit 7' 2>&1 >/dev/full").status, 7);
+  // Whose reader has left has nobody to write for.
+  EXPECT_EQ(shell("trap '' PIPE; { { sleep 0.2; " + program + "--help; echo $? >&3; } | true; } 3>&1").out,
+            "0\n");
+}
+
+TEST(Program, ClosedStandardStreamsAreNoNumbersForOthers) {
+  for (const char* closed : {"<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"}) {
+    const std::string line = "timeout -s KILL 20 '" GRADWIRE_PROGRAM "' ";
+    EXPECT_EQ(shell(line + "run -n 2 -- echo hi " + closed).status, 0) << closed;
+    EXPECT_EQ(shell(line + "bench allreduce --ranks 2 --max 4K --repetitions 1 " + closed).status, 0)
+        << closed;
+  }
+  EXPECT_EQ(shell("'" GRADWIRE_PROGRAM "' run -n 1 -- echo hi <&- 2>&-").out, "[0] hi\n");
 }
 
 TEST(Program, RunPassesTheProgramsArgumentsOn) {
