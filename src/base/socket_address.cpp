@@ -32,7 +32,12 @@ std::vector<SocketAddress> look_up(const std::string& host, int flags, std::stri
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = flags;
   addrinfo* raw = nullptr;
-  const int failed = ::getaddrinfo(host.c_str(), nullptr, &hints, &raw);
+  int failed = ::getaddrinfo(host.c_str(), nullptr, &hints, &raw);
+  if (failed != 0 && host == "localhost") {
+    // A bare container may have neither /etc/hosts nor DNS; RFC 6761 says what the name means.
+    hints.ai_family = AF_INET;
+    failed = ::getaddrinfo(nullptr, "0", &hints, &raw);
+  }
   if (failed != 0) {
     why = ::gai_strerror(failed);
     return {};
