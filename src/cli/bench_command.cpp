@@ -10,6 +10,7 @@
 #include "cli/bench_report.hpp"
 #include "cli/bench_sweep.hpp"
 #include "cli/command.hpp"
+#include "cli/option_checks.hpp"
 #include "gradwire/inspect.hpp"
 
 namespace gradwire::cli {
@@ -91,10 +92,12 @@ void add_allreduce(CLI::App& bench, const std::vector<std::string>& command_line
       ->capture_default_str();
   sub->add_option("--min", command->min, "Smallest size in bytes: 4, 4K, 1M")
       ->transform(CLI::AsSizeValue(false))
+      ->transform(not_negative())
       ->type_name("SIZE")
       ->capture_default_str();
   sub->add_option("--max", command->max, "Largest size")
       ->transform(CLI::AsSizeValue(false))
+      ->transform(not_negative())
       ->type_name("SIZE")
       ->capture_default_str();
   sub->add_option("--factor", command->factor, "From one size to the next")
@@ -112,9 +115,11 @@ void add_allreduce(CLI::App& bench, const std::vector<std::string>& command_line
   sub->add_flag("--check", command->options.check, "Compare results with the oracle and across ranks");
   sub->add_flag("--average", command->options.average, "Divide sums by the number of ranks");
   sub->add_option("--seed", command->options.seed, "Of the pseudo-random gradients")
+      ->transform(not_negative())
       ->type_name("N")
       ->capture_default_str();
   sub->add_option("--json", command->json, "Write the results to FILE, - for standard output")
+      ->transform(named())
       ->type_name("FILE");
   sub->footer(kFooter);
   sub->callback([command] { run(*command); });

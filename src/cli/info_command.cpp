@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cli/command.hpp"
+#include "cli/option_checks.hpp"
 #include "gradwire/inspect.hpp"
 
 namespace gradwire::cli {
@@ -38,7 +39,9 @@ void run(const std::string& json) {
 void add_info_command(CLI::App& app) {
   auto* const sub = app.add_subcommand("info", "Say what this build can do");
   auto json = std::make_shared<std::string>();
-  sub->add_option("--json", *json, "Write it to FILE, - for standard output")->type_name("FILE");
+  sub->add_option("--json", *json, "Write it to FILE, - for standard output")
+      ->transform(named())
+      ->type_name("FILE");
   sub->footer("\nExamples:\n  gradwire info\n  gradwire info --json -");
   sub->callback([json] { run(*json); });
 }

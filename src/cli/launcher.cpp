@@ -176,7 +176,9 @@ bool Job::start() {
       child.environment = shared;
       child.environment.emplace_back("GRADWIRE_RANK", std::to_string(r));
       child.inherit_input = r == 0 && ::isatty(STDIN_FILENO) == 0;
-      ranks_.push_back({start_child(child), Clock::now(), std::nullopt});
+      // A rank may run for a while before start_child() returns.
+      const auto started = Clock::now();
+      ranks_.push_back({start_child(child), started, std::nullopt});
       auto& pipes = ranks_.back().child;
       pump_.add(std::move(pipes.out), std::move(pipes.err), fmt::format("[{:>{}}] ", r, width));
     }

@@ -2,6 +2,8 @@
 
 #include <cstdio>
 #include <exception>
+#include <new>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,10 @@ Examples:
   gradwire bench allreduce --ranks 4 --codec none,onebit --check
   gradwire train --ranks 4 --codec onebit --link-rate 100mbit
   gradwire run -n 4 -- ./my_program)";
+
+constexpr const char* kOutOfMemory =
+    "out of memory: this host has too little for what was asked for; "
+    "choose smaller sizes (--max, --bytes, --hidden, --batch) or start fewer ranks on it";
 
 /// "rank 2: " where several ranks may say something at once.
 std::string speaker() {
@@ -72,6 +78,12 @@ int run(int argc, char** argv) {
   } catch (const UsageError& error) {
     say(fmt::format("{}\nRun with --help for more information.", error.what()));
     return kUsage;
+  } catch (const std::bad_alloc&) {
+    say(kOutOfMemory);
+    return kFailure;
+  } catch (const std::length_error&) {
+    say(kOutOfMemory);
+    return kFailure;
   } catch (const std::exception& error) {
     say(error.what());
     return kFailure;

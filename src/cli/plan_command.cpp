@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cli/command.hpp"
+#include "cli/option_checks.hpp"
 #include "cli/table.hpp"
 #include "gradwire/inspect.hpp"
 
@@ -138,6 +139,7 @@ void add_plan_command(CLI::App& app) {
       ->capture_default_str();
   sub->add_option("--bytes", command->bytes, "Size of the float32 tensor: 4096, 4K, 64M")
       ->transform(CLI::AsSizeValue(false))
+      ->transform(not_negative())
       ->type_name("SIZE")
       ->capture_default_str();
   sub->add_option("--collective", command->collective,
@@ -148,7 +150,9 @@ void add_plan_command(CLI::App& app) {
       ->check(CLI::NonNegativeNumber)
       ->type_name("R");
   sub->add_flag("--summary", command->summary, "Print steps and bytes per rank only");
-  sub->add_option("--json", command->json, "Write it to FILE, - for standard output")->type_name("FILE");
+  sub->add_option("--json", command->json, "Write it to FILE, - for standard output")
+      ->transform(named())
+      ->type_name("FILE");
   sub->footer(kFooter);
   sub->callback([command] { run(*command); });
 }

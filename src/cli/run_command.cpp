@@ -6,6 +6,7 @@
 
 #include "cli/command.hpp"
 #include "cli/launcher.hpp"
+#include "cli/option_checks.hpp"
 
 namespace gradwire::cli {
 namespace {
@@ -78,6 +79,7 @@ void add_run_command(CLI::App& app) {
       ->type_name("SECONDS")
       ->capture_default_str();
   sub->add_option("--json", command->json, "Write how each rank ended to FILE, - for standard output")
+      ->transform(named())
       ->type_name("FILE");
   sub->add_option("program", command->command, "The program and its arguments, after --")
       ->required()

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cli/command.hpp"
+#include "cli/option_checks.hpp"
 #include "cli/transports_in_use.hpp"
 #include "gradwire/error.hpp"
 #include "gradwire/inspect.hpp"
@@ -59,6 +60,7 @@ void run(TrainCommand& command) {
   if (comm.rank() == 0) {
     trainer::ProgressBar bar;
     report = trainer::train(comm, options, data, [&bar](const auto& progress) { bar.show(progress); });
+    bar.clear();
     if (command.json != "-") write_text("-", trainer::to_table(report));
     if (!command.json.empty()) write_text(command.json, trainer::to_json(report).dump(2) + "\n");
   } else {
@@ -76,6 +78,7 @@ void add_model_options(CLI::App& app, trainer::TrainOptions& options) {
       ->capture_default_str()
       ->group("Model");
   app.add_option("--batch", options.batch, "Samples per rank and step")
+      ->transform(not_negative())
       ->capture_default_str()
       ->group("Model");
   app.add_option("--lr", options.sgd.learning_rate, "Learning rate")->capture_default_str()->group("Model");
@@ -86,6 +89,7 @@ void add_model_options(CLI::App& app, trainer::TrainOptions& options) {
       ->capture_default_str()
       ->group("Model");
   app.add_option("--seed", options.seed, "Seed of the first weights and of the shuffle")
+      ->transform(not_negative())
       ->capture_default_str()
       ->group("Model");
   app.add_option("--threads", options.threads,
@@ -96,13 +100,16 @@ void add_model_options(CLI::App& app, trainer::TrainOptions& options) {
 
 void add_length_options(CLI::App& app, trainer::TrainOptions& options) {
   auto* const epochs = app.add_option("--epochs", options.epochs, "Passes over the data")
+                           ->transform(positive())
                            ->capture_default_str()
                            ->group("Length");
   app.add_option("--steps", options.steps, "Stop after so many steps instead")
+      ->transform(positive())
       ->excludes(epochs)
       ->group("Length");
   app.add_option("--eval-every", options.eval_every,
                  "Steps between looks at the test set, besides those at the end of each epoch")
+      ->transform(not_negative())
       ->group("Length");
 }
 
@@ -115,11 +122,13 @@ void add_communication_options(CLI::App& app, TrainCommand& command) {
       ->capture_default_str()
       ->group("Communication");
   app.add_option("--warm-start", options.warm_start, "Leave the first steps uncompressed")
+      ->transform(not_negative())
       ->group("Communication");
   app.add_flag("--overlap", options.overlap, "Communicate while the backward pass computes")
       ->group("Communication");
   app.add_option("--bucket-bytes", options.bucket_bytes, "Gradients that leave together, in bytes or as 1M")
       ->transform(CLI::AsSizeValue(false))
+      ->transform(not_negative())
       ->group("Communication");
   app.add_flag("--no-error-feedback", command.no_error_feedback,
                "Drop what encoding loses: to see what feedback is good for")
@@ -128,11 +137,14 @@ void add_communication_options(CLI::App& app, TrainCommand& command) {
 
 void add_checkpoint_options(CLI::App& app, trainer::TrainOptions& options) {
   app.add_option("--checkpoint", options.checkpoint, "Write FILE.RANK at the end of each epoch")
+      ->transform(named())
       ->type_name("FILE")
       ->group("Checkpoints");
   app.add_option("--checkpoint-every", options.checkpoint_every, "And after each so many steps")
+      ->transform(not_negative())
       ->group("Checkpoints");
   app.add_option("--resume", options.resume, "Go on from FILE.RANK as if there had been no interruption")
+      ->transform(named())
       ->type_name("FILE")
       ->group("Checkpoints");
 }
@@ -151,8 +163,10 @@ void add_train_command(CLI::App& app, const std::vector<std::string>& command_li
       ->capture_default_str();
   sub->add_option("--data-dir", command->data_folder,
                   "Folder of its four IDX files, plain or .gz; GRADWIRE_DATA may name it too")
+      ->transform(named())
       ->type_name("DIR");
   sub->add_option("--json", command->json, "Write the results to FILE, - for standard output")
+      ->transform(named())
       ->type_name("FILE");
   add_model_options(*sub, command->options);
   add_length_options(*sub, command->options);

@@ -7,7 +7,7 @@
 namespace gradwire::trainer {
 
 /// One line on standard error that redraws itself, a few times a second at most. Draws nothing when that is
-/// no terminal.
+/// no terminal, or one that understands no escape sequences.
 class ProgressBar {
  public:
   ProgressBar();
@@ -16,6 +16,8 @@ class ProgressBar {
   ProgressBar& operator=(const ProgressBar&) = delete;
 
   void show(const TrainProgress& progress);
+  /// Takes the line away: to be called before anything else is printed.
+  void clear();
 
  private:
   bool visible_;

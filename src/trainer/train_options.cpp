@@ -21,6 +21,7 @@ void require(bool holds, std::string_view happened, std::string_view advice) {
 
 void validate(const TrainOptions& options) {
   constexpr std::size_t kMaxBatch = 1U << 20U;
+  constexpr int kMaxThreads = 1024;
   constexpr int kMaxWidth = 1 << 16U;
   require(options.batch >= 1 && options.batch <= kMaxBatch, fmt::format("--batch is {}", options.batch),
           fmt::format("give 1 to {} samples per rank", kMaxBatch));
@@ -34,8 +35,9 @@ void validate(const TrainOptions& options) {
   require(std::isfinite(options.sgd.weight_decay) && options.sgd.weight_decay >= 0,
           fmt::format("--weight-decay is {}", options.sgd.weight_decay), "give 0 or more");
   require(options.epochs >= 1 || options.steps >= 1, "there is nothing to train", "give --epochs or --steps");
-  require(options.threads >= 0, fmt::format("--threads is {}", options.threads),
-          "give 1 or more, or 0 to choose");
+  require(options.threads >= 0 && options.threads <= kMaxThreads,
+          fmt::format("--threads is {}", options.threads),
+          fmt::format("give 1 to {}, or 0 to share this machine's cores", kMaxThreads));
   require(options.checkpoint_every == 0 || !options.checkpoint.empty(),
           "--checkpoint-every has no file to write", "give --checkpoint FILE");
 }

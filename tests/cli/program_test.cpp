@@ -97,6 +97,34 @@ TEST(Program, ACommandLineThatMakesNoSenseExitsWith2) {
                                 "train --batch 0",
                                 "train --data cifar",
                                 "train --lr -1",
+                                "train --steps 0",
+                                "train --steps -1",
+                                "train --epochs 0",
+                                "train --epochs -1",
+                                "train --ranks 2 --batch -1",
+                                "train --warm-start -1",
+                                "train --seed -1",
+                                "train --eval-every -1",
+                                "train --checkpoint x --checkpoint-every -1",
+                                "train --bucket-bytes -1",
+                                "train --bucket-bytes -1M",
+                                "train --bucket-bytes=-4",
+                                "train --threads -1",
+                                "train --threads 1025",
+                                "train --ranks 2 --threads 100000",
+                                "train --checkpoint ''",
+                                "train --resume ''",
+                                "train --json ''",
+                                "train --data-dir ''",
+                                "run -n 1 --json '' -- true",
+                                "info --json ''",
+                                "plan --ranks 4 --json ''",
+                                "plan --ranks 4 --bytes -1",
+                                "plan --ranks 4 --bytes -4K",
+                                "bench allreduce --json ''",
+                                "bench allreduce --min -4",
+                                "bench allreduce --max -4",
+                                "bench allreduce --seed -1",
                                 "bench allreduce --seconds 1 --repetitions 1"}) {
     const Ended ended = gradwire(arguments);
     EXPECT_EQ(ended.status, 2) << arguments << "\n" << ended.out;
@@ -137,6 +165,16 @@ TEST(Program, BadVariablesAreNamed) {
   EXPECT_EQ(fewer.status, 2);
   EXPECT_THAT(fewer.out, HasSubstr("started 2 ranks"));
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which need more themselves
+TEST(Program, TooLittleMemoryIsSaid) {
+  const Ended ended =
+      shell("ulimit -v 1000000; '" GRADWIRE_PROGRAM "' bench allreduce --min 64G --max 64G 2>&1");
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_THAT(ended.out, HasSubstr("gradwire: out of memory: "));
+  EXPECT_THAT(ended.out, HasSubstr("--max"));
+}
+#endif
 
 TEST(Program, InfoTellsWhatIsBuilt) {
   const Ended ended = gradwire("info");
