@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -93,7 +94,10 @@ void become_rank(const RankOptions& options) {
                                  options.ranks, around));
   }
   if (options.ranks > 1) {
-    throw ExitStatus{launch_this_program(options.command_line, options.ranks).status};
+    const int status = launch_this_program(options.command_line, options.ranks).status;
+    // The terminal's ^C, and maybe a progress bar, stand in the line where the shell would go on.
+    if (status == 128 + SIGINT && ::isatty(STDERR_FILENO) == 1) std::fputc('\n', stderr);
+    throw ExitStatus{status};
   }
 }
 

@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pty.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -286,6 +287,30 @@ TEST(Program, ClosedStandardStreamsAreNoNumbersForOthers) {
         << closed;
   }
   EXPECT_EQ(shell("'" GRADWIRE_PROGRAM "' run -n 1 -- echo hi <&- 2>&-").out, "[0] hi\n");
+}
+
+TEST(Program, AnInterruptionEndsTheLine) {
+  int terminal = -1;
+  const pid_t pid = forkpty(&terminal, nullptr, nullptr, nullptr);
+  if (pid == 0) {
+    execl(GRADWIRE_PROGRAM, "gradwire", "bench", "allreduce", "--ranks", "2", "--min", "4", "--max", "4",
+          "--seconds", "20", nullptr);
+    _exit(127);
+  }
+  std::string out;
+  bool interrupted = false;
+  std::array<char, 4096> buffer{};
+  for (ssize_t got = 1; got > 0;) {
+    got = read(terminal, buffer.data(), buffer.size());
+    if (got > 0) out.append(buffer.data(), static_cast<std::size_t>(got));
+    if (interrupted || out.find("\n") == std::string::npos) continue;
+    interrupted = write(terminal, "\x03", 1) == 1;
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(pid, &status, 0), pid);
+  EXPECT_EQ(WEXITSTATUS(status), 128 + SIGINT);
+  EXPECT_THAT(out, testing::EndsWith("^C\r\n"));
+  close(terminal);
 }
 
 TEST(Program, RunPassesTheProgramsArgumentsOn) {
