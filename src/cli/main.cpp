@@ -95,12 +95,12 @@ int run(int argc, char** argv) {
 }  // namespace gradwire::cli
 
 int main(int argc, char** argv) {
-  using namespace gradwire::cli;
-  fill_standard_streams();
+  using gradwire::cli::kFailure;
+  gradwire::cli::fill_standard_streams();
   try {
-    const int status = run(argc, argv);
-    if (status != 0 || standard_output_written()) return status;
-    say("standard output could not be written; send it to where there is room");
+    const int status = gradwire::cli::run(argc, argv);
+    if (status != 0 || gradwire::cli::standard_output_written()) return status;
+    gradwire::cli::say("standard output could not be written; send it to where there is room");
     return kFailure;
   } catch (...) {
     std::fputs("gradwire: out of memory\n", stderr);
