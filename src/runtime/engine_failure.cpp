@@ -73,7 +73,7 @@ Error Engine::end_with(const Error& cause) {
   const bool is_timeout = cause.code() == ErrorCode::timeout;
   const bool is_mismatch = cause.code() == ErrorCode::order_mismatch;
   if (is_timeout || is_mismatch) publish_position();
-  const Error learned = endpoint_->abort(cause);
+  Error learned = endpoint_->abort(cause);
   // What this rank found out itself says more than what peers say of it, unless one of them died.
   if (cause.code() == ErrorCode::peer_lost || learned.code() == ErrorCode::peer_lost) return learned;
   if (is_mismatch) return explain_mismatch(cause);
