@@ -54,9 +54,12 @@ class TokenBucket {
 /// Both directions of a rank's emulated link.
 struct LinkRate {
   /// From a send on a core that slept to the kernel's receiving end: the link itself has no latency.
-  static constexpr std::chrono::microseconds kArrivalDelay{60};
+  static constexpr std::chrono::microseconds kArrivalDelay{85};
 
-  explicit LinkRate(double rate) noexcept : out(rate), in(rate, kArrivalDelay) {}
+  /// What the last bytes of a message cost in waking their reader and checking them.
+  static constexpr std::chrono::microseconds kDeliveryDelay{38};
+
+  explicit LinkRate(double rate) noexcept : out(rate, kDeliveryDelay), in(rate, kArrivalDelay) {}
   TokenBucket out;
   TokenBucket in;
 };
