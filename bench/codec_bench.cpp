@@ -1,19 +1,16 @@
 // How fast the codecs are against glibc's memcpy of the same number of bytes: one core, memory-bound,
 // repetitions interleaved, in processor time so that other processes disturb less. Every row counts bytes of
-// float32 elements, whatever the payload's size. Residuals lie in storage of the kind that a Reducer keeps
-// them in, everything else in huge pages.
+// float32 elements, whatever the payload's size. All of it, memcpy's too, lies in the kind of storage that a
+// Reducer keeps residuals in.
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
-#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,49 +20,29 @@
 
 namespace {
 
+using gradwire::base::AlignedVector;
 using gradwire::compress::Codec;
 using gradwire::compress::Encode;
 using gradwire::compress::make_codec;
 
 constexpr std::size_t kBytes = std::size_t{256} << 20U;
 constexpr std::size_t kCount = kBytes / sizeof(float);
-constexpr std::size_t kHugePage = std::size_t{2} << 20U;
 constexpr int kRepetitions = 11;
 constexpr const char* kMemcpy = "memcpy";
 
-/// Memory in huge pages, for memcpy and the codecs alike.
-template <class T>
-class Array {
- public:
-  explicit Array(std::size_t count)
-      : data_(static_cast<T*>(
-            std::aligned_alloc(kHugePage, (count * sizeof(T) + kHugePage - 1) / kHugePage * kHugePage))) {
-    if (data_ == nullptr) throw std::bad_alloc();
-    madvise(data_.get(), count * sizeof(T), MADV_HUGEPAGE);
-    std::memset(static_cast<void*>(data_.get()), 0, count * sizeof(T));
-  }
-  T* get() const { return data_.get(); }
-
- private:
-  struct Free {
-    void operator()(T* data) const { std::free(data); }
-  };
-  std::unique_ptr<T, Free> data_;
-};
-
 struct Buffers {
-  Array<float> value{kCount};
-  Array<float> other{kCount};
-  gradwire::base::AlignedVector<float> residual = gradwire::base::AlignedVector<float>(kCount);
-  gradwire::base::AlignedVector<float> shadow = gradwire::base::AlignedVector<float>(kCount);
-  Array<std::byte> payload{kBytes};
-  Array<std::byte> incoming{kBytes};
+  AlignedVector<float> value = AlignedVector<float>(kCount);
+  AlignedVector<float> other = AlignedVector<float>(kCount);
+  AlignedVector<float> residual = AlignedVector<float>(kCount);
+  AlignedVector<float> shadow = AlignedVector<float>(kCount);
+  AlignedVector<std::byte> payload = AlignedVector<std::byte>(kBytes);
+  AlignedVector<std::byte> incoming = AlignedVector<std::byte>(kBytes);
 
   Buffers() {
     std::uint32_t state = 1;
     for (std::size_t i = 0; i < kCount; ++i) {
       state = state * 1664525U + 1013904223U;
-      value.get()[i] = static_cast<float>(state >> 8U) / 16777216.0F - 0.5F;
+      value[i] = static_cast<float>(state >> 8U) / 16777216.0F - 0.5F;
     }
   }
 };
@@ -73,32 +50,32 @@ struct Buffers {
 using Operation = void (*)(const Codec&, Buffers&);
 
 void encode_in_place(const Codec& codec, Buffers& b) {
-  const Encode in{b.value.get(), b.residual.data(), b.residual.data(), kCount, 1.0F};
-  benchmark::DoNotOptimize(codec.encode(in, b.payload.get()));
+  const Encode in{b.value.data(), b.residual.data(), b.residual.data(), kCount, 1.0F};
+  benchmark::DoNotOptimize(codec.encode(in, b.payload.data()));
 }
 
 void encode_shadow(const Codec& codec, Buffers& b) {
-  const Encode in{b.value.get(), b.residual.data(), b.shadow.data(), kCount, 1.0F};
-  benchmark::DoNotOptimize(codec.encode(in, b.payload.get()));
+  const Encode in{b.value.data(), b.residual.data(), b.shadow.data(), kCount, 1.0F};
+  benchmark::DoNotOptimize(codec.encode(in, b.payload.data()));
 }
 
 void encode_plain(const Codec& codec, Buffers& b) {
-  const Encode in{b.value.get(), nullptr, nullptr, kCount, 1.0F};
-  benchmark::DoNotOptimize(codec.encode(in, b.payload.get()));
+  const Encode in{b.value.data(), nullptr, nullptr, kCount, 1.0F};
+  benchmark::DoNotOptimize(codec.encode(in, b.payload.data()));
 }
 
 void decode_add(const Codec& codec, Buffers& b) {
-  codec.decode_add({b.incoming.get(), codec.max_payload(kCount)}, b.other.get(), kCount, 1.0F);
+  codec.decode_add({b.incoming.data(), codec.max_payload(kCount)}, b.other.data(), kCount, 1.0F);
 }
 
 void decode_assign(const Codec& codec, Buffers& b) {
-  codec.decode_assign({b.incoming.get(), codec.max_payload(kCount)}, b.other.get(), kCount);
+  codec.decode_assign({b.incoming.data(), codec.max_payload(kCount)}, b.other.data(), kCount);
 }
 
 void add_then_encode(const Codec& codec, Buffers& b) {
-  const Encode in{b.value.get(), b.residual.data(), b.residual.data(), kCount, 1.0F};
+  const Encode in{b.value.data(), b.residual.data(), b.residual.data(), kCount, 1.0F};
   benchmark::DoNotOptimize(
-      codec.add_then_encode({b.incoming.get(), codec.max_payload(kCount)}, 1.0F, in, b.payload.get()));
+      codec.add_then_encode({b.incoming.data(), codec.max_payload(kCount)}, 1.0F, in, b.payload.data()));
 }
 
 /// What the project asks of the codecs, in times of memcpy's rate.
@@ -201,7 +178,7 @@ int main(int argc, char** argv) {
 
   Buffers buffers;
   Suite suite;
-  suite.add(kMemcpy, [&buffers] { std::memcpy(buffers.other.get(), buffers.value.get(), kBytes); });
+  suite.add(kMemcpy, [&buffers] { std::memcpy(buffers.other.data(), buffers.value.data(), kBytes); });
   for (const char* spec : {"onebit", "fp16", "bf16", "none"}) suite.add_codec(spec, buffers);
 
   MedianReporter reporter;

@@ -1,13 +1,16 @@
 #pragma once
 
 #include <cstddef>
-#include <new>
 #include <vector>
 
 namespace gradwire::base {
 
-/// The widest vector of any instruction set here, and a cache line.
-inline constexpr std::size_t kAlignment = 64;
+/// Memory that begins on a cache line, which is as wide as the widest vector of any instruction set here.
+/// Large blocks ask for huge pages: codecs that stream through them otherwise wait for address translation.
+/// Throws std::bad_alloc.
+[[nodiscard]] void* allocate_aligned(std::size_t bytes);
+/// `bytes` as it was asked for.
+void free_aligned(void* memory, std::size_t bytes) noexcept;
 
 template <typename T>
 struct AlignedAllocator {
@@ -18,15 +21,13 @@ struct AlignedAllocator {
   AlignedAllocator(const AlignedAllocator<U>& /*other*/) noexcept {}  // NOLINT(google-explicit-constructor)
 
   [[nodiscard]] T* allocate(std::size_t count) {
-    return static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{kAlignment}));
+    return static_cast<T*>(allocate_aligned(count * sizeof(T)));
   }
-  void deallocate(T* memory, std::size_t /*count*/) noexcept {
-    ::operator delete (memory, std::align_val_t{kAlignment});
-  }
+  void deallocate(T* memory, std::size_t count) noexcept { free_aligned(memory, count * sizeof(T)); }
   friend bool operator==(const AlignedAllocator&, const AlignedAllocator&) noexcept { return true; }
 };
 
-/// A vector whose elements begin on a cache line, so that codecs can write it past the cache.
+/// Codecs can write its elements past the cache.
 template <typename T>
 using AlignedVector = std::vector<T, AlignedAllocator<T>>;
 
