@@ -106,8 +106,8 @@ class Job {
   LaunchSignals signals_;
   OutputPump pump_;
   std::vector<Rank> ranks_;
-  int status_ = 0;  ///< of the first rank that failed
-  bool ending_ = false;
+  int status_ = 0;  ///< of the first rank that failed, but sooner of one that a signal killed
+  bool cause_known_ = false;
   bool terminated_ = false;
   std::optional<int> interruption_;  ///< the signal by which somebody wanted the end
   Clock::time_point terminate_at_ = Clock::time_point::max();
@@ -204,7 +204,6 @@ void Job::handle_signal(int number) {
   if (deadly && !interruption_) interruption_ = number;
   if (deadly && !terminated_) {
     terminated_ = true;
-    ending_ = true;
     kill_at_ = Clock::now() + options_.grace;
   }
 }
@@ -226,11 +225,14 @@ void Job::look_for_ended_ranks() {
 
 void Job::note_end(std::size_t index, const RankEnd& end) {
   ranks_[index].end = end;
-  if (end.status == 0 || status_ != 0) return;
+  if (end.status == 0) return;
+  // Peers can see the connections of a killed rank close, and end, before its own end is seen here.
+  const bool cause = end.signal != 0 && !terminated_ && !cause_known_;
+  if (status_ != 0 && !cause) return;
   status_ = end.status.value_or(kFailed);
-  if (ending_) return;
-  ending_ = true;
-  terminate_at_ = Clock::now() + options_.last_words;
+  cause_known_ = end.signal != 0;
+  if (terminated_) return;
+  terminate_at_ = std::min(terminate_at_, Clock::now() + options_.last_words);
   say(fmt::format("rank {} {}{}", index, describe(end), all_ended() ? "" : "; ending the others"));
 }
 

@@ -88,6 +88,14 @@ TEST(Launcher, ReturnsTheSignalThatKilledARank) {
   EXPECT_THAT(launcher.err(), HasSubstr("rank 1 was killed by signal 11"));
 }
 
+TEST(Launcher, ReturnsTheSignalAlsoWhenPeersOfTheKilledRankEndFirst) {
+  LaunchOptions options = shell(2, "test $GRADWIRE_RANK = 0 && exit 5; sleep 0.2; kill -KILL $$");
+  options.last_words = 60s;
+  Launcher launcher(options);
+  EXPECT_EQ(launcher.status(), 128 + SIGKILL);
+  EXPECT_THAT(launcher.err(), HasSubstr("rank 1 was killed by signal 9"));
+}
+
 TEST(Launcher, EndsTheOthersWhenOneFails) {
   const auto start = std::chrono::steady_clock::now();
   Launcher launcher(shell(3, "test $GRADWIRE_RANK = 2 && exit 3; exec sleep 60"));
