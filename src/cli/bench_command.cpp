@@ -39,6 +39,7 @@ struct BenchCommand {
 
 /// What can be wrong with the command line is said once, before there are ranks.
 void prepare(BenchCommand& command) {
+  require_file("--json", command.json);
   auto& options = command.options;
   options.sizes = parse_sizes(command.min, command.max, command.factor);
   auto algorithms = inspect::algorithms();

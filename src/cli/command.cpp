@@ -84,6 +84,15 @@ void require_folder(const std::string& option, const std::string& file) {
   }
 }
 
+void require_file(const std::string& option, const std::string& file) {
+  require_folder(option, file);
+  std::error_code ignored;
+  if (std::filesystem::is_directory(file, ignored)) {
+    throw Error(ErrorCode::invalid_argument, option + " names '" + file + "', which is a folder",
+                "name a file in it");
+  }
+}
+
 void become_rank(const RankOptions& options) {
   const auto job = Communicator::options_from_environment();
   check_variables(job);

@@ -36,6 +36,8 @@ void check_usage(const std::function<void()>& check);
 void check_network(const std::string& transport, const std::string& link_rate);
 /// A run may take hours: what it could not write at its end is better said before it begins. Throws Error.
 void require_folder(const std::string& option, const std::string& file);
+/// The same of a file that is written under just this name, which must not be a folder's.
+void require_file(const std::string& option, const std::string& file);
 
 /// The environment's options, overridden by the command line's.
 CommunicatorOptions communicator_options(const RankOptions& options);

@@ -1,8 +1,11 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include "cli/command.hpp"
 #include "cli/option_checks.hpp"
@@ -11,12 +14,21 @@
 namespace gradwire::cli {
 namespace {
 
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  return lines;
+}
+
 void run(const std::string& json) {
+  require_file("--json", json);
   const auto facts = inspect::build_information();
+  const auto codecs = lines_of(inspect::describe_codecs());
   if (!json.empty()) {
     nlohmann::ordered_json out;
     for (const auto& [name, value] : facts) out[name] = value;
-    out["codecs"] = inspect::describe_codecs();
+    out["codecs"] = codecs;
     write_text(json, out.dump(2) + "\n");
     if (json == "-") return;
   }
@@ -25,12 +37,7 @@ void run(const std::string& json) {
   std::string text;
   for (const auto& [name, value] : facts) text += fmt::format("{:<{}}  {}\n", name, width, value);
   text += "\ncodecs\n";
-  const std::string codecs = inspect::describe_codecs();
-  for (std::size_t begin = 0; begin < codecs.size();) {
-    const std::size_t end = std::min(codecs.find('\n', begin), codecs.size());
-    text += fmt::format("  {}\n", codecs.substr(begin, end - begin));
-    begin = end + 1;
-  }
+  for (const auto& codec : codecs) text += fmt::format("  {}\n", codec);
   write_text("-", text);
 }
 

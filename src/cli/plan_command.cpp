@@ -105,6 +105,7 @@ void run(const PlanCommand& command) {
   if (command.bytes % sizeof(float) != 0) {
     throw UsageError(fmt::format("--bytes {} is not a whole number of float32 elements", command.bytes));
   }
+  require_file("--json", command.json);
   inspect::Description plan;
   check_usage([&] {
     plan = inspect::describe(command.collective, command.algorithm, command.codec, command.ranks,

@@ -47,7 +47,7 @@ std::string to_json(const LaunchResult& result) {
 
 void run(const RunCommand& command) {
   check_network(command.transport, command.link_rate);
-  require_folder("--json", command.json);
+  require_file("--json", command.json);
   LaunchOptions launch;
   launch.ranks = command.ranks;
   launch.command = command.command;

@@ -43,7 +43,7 @@ void run(TrainCommand& command) {
     trainer::validate(options);
     inspect::describe("allreduce", options.algorithm, options.codec, 2, 1);
   });
-  require_folder("--json", command.json);
+  require_file("--json", command.json);
   require_folder("--checkpoint", options.checkpoint);
   const char* const home = std::getenv("GRADWIRE_DATA");
   const auto folder = trainer::find_dataset(command.data, command.data_folder, home != nullptr ? home : "");
