@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <array>
 
+#include <fmt/format.h>
+
+#include "gradwire/error.hpp"
+
 namespace gradwire::trainer {
 
 std::uint64_t fingerprint(std::span<const std::byte> bytes, std::uint64_t seed) noexcept {
@@ -33,6 +37,25 @@ std::vector<std::uint64_t> values_of_all_ranks(Communicator& comm, std::uint64_t
 
 bool same_on_all_ranks(Communicator& comm, std::uint64_t value) {
   return std::ranges::all_of(values_of_all_ranks(comm, value), [&](auto other) { return other == value; });
+}
+
+void require_agreement_on(Communicator& comm, const std::vector<Setting>& settings) {
+  const auto hash = [](const std::string& text, std::uint64_t seed) {
+    return fingerprint(std::as_bytes(std::span(text)), seed);
+  };
+  const std::uint64_t empty = fingerprint({});
+  std::uint64_t all = empty;
+  for (const auto& [name, value] : settings) all = hash(value + '\n', all);
+  if (same_on_all_ranks(comm, all)) return;
+  for (const auto& [name, value] : settings) {
+    const auto values = values_of_all_ranks(comm, hash(value, empty));
+    const auto other = std::ranges::find_if(values, [&](auto it) { return it != values.front(); });
+    if (other == values.end()) continue;
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("ranks 0 and {} were given different {} (rank {}: {})", other - values.begin(),
+                            name, comm.rank(), value),
+                "start all ranks with the same command line and data");
+  }
 }
 
 double mean_over_ranks(Communicator& comm, double value) {

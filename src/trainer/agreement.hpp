@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "gradwire/communicator.hpp"
@@ -18,6 +20,13 @@ std::vector<std::uint64_t> values_of_all_ranks(Communicator& comm, std::uint64_t
 
 /// Whether all ranks hold the same number; the same answer on every rank. Collective.
 bool same_on_all_ranks(Communicator& comm, std::uint64_t value);
+
+/// A setting's name and its value as text.
+using Setting = std::pair<std::string, std::string>;
+
+/// Throws Error(invalid_argument) on every rank unless all ranks hold the same settings; it names the first
+/// that differs. Collective.
+void require_agreement_on(Communicator& comm, const std::vector<Setting>& settings);
 
 /// The mean over ranks, in float32. Collective.
 double mean_over_ranks(Communicator& comm, double value);

@@ -115,16 +115,25 @@ Reducer TrainingRun::make_reducer() {
 }
 
 void TrainingRun::require_agreement() {
-  const std::string options = fmt::format(
-      "{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", data_.name, data_.train.count(),
-      data_.test.count(), joined(model_.widths(), "-"), options_.batch, options_.sgd.learning_rate,
-      options_.sgd.momentum, options_.sgd.weight_decay, total_steps_, options_.seed, options_.codec,
-      options_.algorithm, options_.error_feedback, options_.warm_start, options_.bucket_bytes,
-      options_.eval_every, options_.checkpoint.empty(), options_.checkpoint_every, options_.resume.empty());
-  if (!same_on_all_ranks(comm_, fingerprint(std::as_bytes(std::span(options))))) {
-    throw Error(ErrorCode::invalid_argument, "the ranks were given different options or data",
-                "start all ranks with the same command line and data");
-  }
+  require_agreement_on(comm_, {{"--data", data_.name},
+                               {"training images", fmt::to_string(data_.train.count())},
+                               {"test images", fmt::to_string(data_.test.count())},
+                               {"--hidden", joined(model_.widths(), "-")},
+                               {"--batch", fmt::to_string(options_.batch)},
+                               {"--lr", fmt::to_string(options_.sgd.learning_rate)},
+                               {"--momentum", fmt::to_string(options_.sgd.momentum)},
+                               {"--weight-decay", fmt::to_string(options_.sgd.weight_decay)},
+                               {"--epochs or --steps", fmt::format("{} steps", total_steps_)},
+                               {"--seed", fmt::to_string(options_.seed)},
+                               {"--codec", options_.codec},
+                               {"--algorithm", options_.algorithm},
+                               {"--no-error-feedback", options_.error_feedback ? "left out" : "given"},
+                               {"--warm-start", fmt::to_string(options_.warm_start)},
+                               {"--bucket-bytes", fmt::to_string(options_.bucket_bytes)},
+                               {"--eval-every", fmt::to_string(options_.eval_every)},
+                               {"--checkpoint", options_.checkpoint.empty() ? "left out" : "given"},
+                               {"--checkpoint-every", fmt::to_string(options_.checkpoint_every)},
+                               {"--resume", options_.resume.empty() ? "left out" : "given"}});
 }
 
 void TrainingRun::begin() {
@@ -140,6 +149,11 @@ void TrainingRun::begin() {
     load();
   }
   if (options_.warm_start > first_step_) reducer_.set_codec("none");
+}
+
+Error diverged(const std::string& what, std::uint64_t step) {
+  return {ErrorCode::non_finite, fmt::format("{} in step {}", what, step + 1),
+          "lower --lr, or look for broken inputs"};
 }
 
 void TrainingRun::train_step(std::uint64_t step) {
@@ -159,17 +173,18 @@ void TrainingRun::train_step(std::uint64_t step) {
       scale * softmax_cross_entropy(logits, data_.classes, labels_, static_cast<float>(scale)));
   reducer_.ready(0);
   model_.backward(rows, [this](int parameter) { reducer_.ready(parameter + 1); });
-  reducer_.wait();
-
+  try {
+    reducer_.wait();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::non_finite) throw;
+    throw diverged("a gradient became NaN or infinite", step);
+  }
   const auto loss = static_cast<double>(loss_slot_[0]);
   if (!std::isfinite(loss)) {
-    throw Error(ErrorCode::non_finite,
-                fmt::format("the loss became {} in step {}", std::isnan(loss) ? "NaN" : "infinite", step + 1),
-                "lower --lr, or look for broken inputs");
+    throw diverged(fmt::format("the loss became {}", std::isnan(loss) ? "NaN" : "infinite"), step);
   }
   if (!sgd_.step(model_.weights(), model_.gradients())) {
-    throw Error(ErrorCode::non_finite, fmt::format("a gradient became NaN or infinite in step {}", step + 1),
-                "lower --lr, or look for broken inputs");
+    throw diverged("a gradient became NaN or infinite", step);
   }
   epoch_loss_.add(loss, global);
   recent_loss_.add(loss, global);

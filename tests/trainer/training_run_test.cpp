@@ -131,7 +131,7 @@ TEST_P(EveryCodec, divergence_ends_all_ranks) {
                           [&](Communicator comm, const ProgressCallback& progress) {
                             return train(std::move(comm), options, data, progress);
                           }),
-                ErrorCode::non_finite, "");
+                ErrorCode::non_finite, "in step");
 }
 
 TEST(TrainingRun, ranks_with_different_options_are_told_so) {
@@ -142,7 +142,7 @@ TEST(TrainingRun, ranks_with_different_options_are_told_so) {
                             if (comm.rank() == 2) options.batch = 9;
                             return train(std::move(comm), options, data, progress);
                           }),
-                ErrorCode::invalid_argument, "different options");
+                ErrorCode::invalid_argument, "ranks 0 and 2 were given different --batch");
 }
 
 TEST(TrainingRun, refuses_options_without_sense) {
