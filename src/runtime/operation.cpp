@@ -1,6 +1,7 @@
 #include "runtime/operation.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 
 #include <fmt/format.h>
@@ -27,6 +28,11 @@ const std::string& codec_of(const OperationTensor& tensor, const OperationOption
   return codec_in_use(tensor.codec.empty() ? options.codec : tensor.codec, codec_override);
 }
 
+bool overlap(std::span<const std::byte> one, std::span<const std::byte> other) noexcept {
+  return !one.empty() && !other.empty() && std::less<>()(one.data(), other.data() + other.size()) &&
+         std::less<>()(other.data(), one.data() + one.size());
+}
+
 void check_tensors(std::span<const OperationTensor> tensors) {
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const OperationTensor& tensor = tensors[i];
@@ -48,6 +54,12 @@ void check_tensors(std::span<const OperationTensor> tensors) {
                   fmt::format("tensor {} has {} elements but a residual of {} (next: {})", i,
                               tensor.tensor.count, tensor.residual.size(), tensor.next_residual.size()),
                   "a residual has one float32 for each element, or is empty");
+    }
+    const std::span elements(static_cast<const std::byte*>(tensor.tensor.data), tensor.tensor.bytes());
+    if (overlap(elements, std::as_bytes(tensor.residual)) ||
+        overlap(elements, std::as_bytes(tensor.next_residual))) {
+      throw Error(ErrorCode::invalid_argument, fmt::format("tensor {} and its residual share memory", i),
+                  "give residuals memory of their own");
     }
   }
 }

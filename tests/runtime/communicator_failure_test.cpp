@@ -258,6 +258,10 @@ TEST(Communicator, RefusesWhatMakesNoSense) {
   const std::array half{
       OperationTensor{.tensor = std::span(values), .residual = {}, .next_residual = next, .codec = {}}};
   EXPECT_EQ(code_of([&] { (void)alone.plan_allreduce(half); }), ErrorCode::invalid_argument);
+  std::vector<float> shared(15);
+  const std::array aliased{OperationTensor{
+      .tensor = std::span(shared).first(10), .residual = std::span(shared).last(10), .codec = {}}};
+  EXPECT_EQ(code_of([&] { (void)alone.plan_allreduce(aliased); }), ErrorCode::invalid_argument);
   const std::array whole{OperationTensor{.tensor = std::span(values)}};
   EXPECT_EQ(code_of([&] { (void)alone.plan_allreduce(whole).owned(1); }), ErrorCode::invalid_argument);
   EXPECT_EQ(alone.plan_broadcast(whole).algorithm(), "binomial");
