@@ -138,24 +138,20 @@ void StoreServer::accept_all(int listener) {
 bool StoreServer::handle(StoreConnection& connection) {
   // Who does not wait for the reply, or does not read it, could make this process keep any number of them.
   if (connection.waiting || !connection.out.empty()) return false;
-  if (!connection.welcome) return greet(connection);
+  StoreHello hello;
   Request request;
   std::size_t size = 0;
-  const Parsed parsed = read_request(connection.in, request, size);
+  const Parsed parsed = connection.welcome ? read_request(connection.in, request, size)
+                                           : read_store_hello(connection.in, hello, size);
   if (parsed != Parsed::whole) return parsed == Parsed::incomplete;
   if (connection.in.size() > size) return false;
   release(connection.in);
+  if (!connection.welcome) return greet(connection, hello);
   answer(connection, request);
   return true;
 }
 
-bool StoreServer::greet(StoreConnection& connection) {
-  StoreHello hello;
-  std::size_t size = 0;
-  const Parsed parsed = read_store_hello(connection.in, hello, size);
-  if (parsed != Parsed::whole) return parsed == Parsed::incomplete;
-  if (connection.in.size() > size) return false;
-  release(connection.in);
+bool StoreServer::greet(StoreConnection& connection, const StoreHello& hello) {
   const Verdict verdict = judge(hello);
   if (verdict == Verdict::welcome) {
     connections_.welcome(connection);

@@ -38,7 +38,7 @@ class StoreServer final : public Store {
   void accept_all(int listener);
   /// These return false when the connection has to go.
   bool handle(StoreConnection& connection);
-  bool greet(StoreConnection& connection);
+  bool greet(StoreConnection& connection, const StoreHello& hello);
   Verdict judge(const StoreHello& hello);
   void answer(StoreConnection& connection, const Request& request);
   void reply_to_waiters(const std::string& key);
