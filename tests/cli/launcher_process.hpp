@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "cli/launcher.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace gradwire::cli {
 
@@ -126,18 +127,9 @@ class Launcher {
 /// A folder in which ranks leave their traces.
 class Traces {
  public:
-  Traces() {
-    std::string name = (std::filesystem::temp_directory_path() / "gradwire-launcher-XXXXXX").string();
-    EXPECT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  ~Traces() { std::filesystem::remove_all(folder_); }
-  Traces(const Traces&) = delete;
-  Traces& operator=(const Traces&) = delete;
-
-  [[nodiscard]] std::string folder() const { return folder_; }
+  [[nodiscard]] std::string folder() const { return folder_.path(); }
   [[nodiscard]] long count() const {
-    const std::filesystem::directory_iterator files(folder_);
+    const std::filesystem::directory_iterator files(folder_.path());
     return std::distance(begin(files), end(files));
   }
   bool wait_for(long files) const {
@@ -147,7 +139,7 @@ class Traces {
   /// The numbers that ranks have written into their files.
   [[nodiscard]] std::vector<pid_t> pids() const {
     std::vector<pid_t> out;
-    for (const auto& file : std::filesystem::directory_iterator(folder_)) {
+    for (const auto& file : std::filesystem::directory_iterator(folder_.path())) {
       pid_t pid = -1;
       std::ifstream(file.path()) >> pid;
       out.push_back(pid);
@@ -156,7 +148,7 @@ class Traces {
   }
 
  private:
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
 };
 
 /// Whether the process has ended, or does soon.

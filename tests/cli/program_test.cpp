@@ -13,30 +13,14 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "tests/support/shell.hpp"
+
 // The program itself, as a user's shell runs it.
 namespace gradwire::cli {
 namespace {
 
 using testing::HasSubstr;
 using testing::StartsWith;
-
-struct Ended {
-  int status = -1;
-  std::string out;  ///< stdout and stderr
-};
-
-Ended shell(const std::string& line) {
-  Ended ended;
-  FILE* pipe = popen(line.c_str(), "r");
-  std::array<char, 4096> buffer{};
-  for (std::size_t got = 1; got > 0;) {
-    got = fread(buffer.data(), 1, buffer.size(), pipe);
-    ended.out.append(buffer.data(), got);
-  }
-  const int status = pclose(pipe);
-  ended.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return ended;
-}
 
 Ended gradwire(const std::string& arguments, const std::string& environment = "") {
   return shell(environment + " '" GRADWIRE_PROGRAM "' " + arguments + " 2>&1 </dev/null");
@@ -146,7 +130,6 @@ TEST(Program, WhatIsNotThereIsListed) {
     EXPECT_EQ(ended.status, 2);
     EXPECT_THAT(ended.out, HasSubstr("onebit")) << arguments;
   }
-  EXPECT_EQ(gradwire("info --json /no/such/folder/x").status, 1);
   EXPECT_EQ(gradwire("info >/dev/full").status, 1);
 }
 
@@ -262,7 +245,19 @@ TEST(Program, RunWritesHowRanksEnded) {
   EXPECT_EQ(run("-n 2 -- no-such-program")["ranks"].size(), 0U);
   std::filesystem::remove(path);
   EXPECT_THAT(gradwire("run -n 1 --json - -- true").out, HasSubstr("\"status\": 0"));
-  EXPECT_EQ(gradwire("run -n 1 --json /no/such/folder/x -- true").status, 1);
+}
+
+TEST(Program, AFileThatCannotBeWrittenIsRefusedBeforeTheWork) {
+  for (const std::string command :
+       {"run -n 1 --json FILE -- sleep 60", "bench allreduce --ranks 2 --json FILE",
+        "plan --ranks 4 --json FILE", "info --json FILE", "train --json FILE"}) {
+    for (const std::string file : {"/no/such/folder/x", "/tmp"}) {
+      std::string arguments = command;
+      const Ended ended = gradwire(arguments.replace(arguments.find("FILE"), 4, file));
+      EXPECT_EQ(ended.status, 1) << arguments;
+      EXPECT_THAT(ended.out, StartsWith("gradwire: invalid_argument: --json names '" + file)) << arguments;
+    }
+  }
 }
 
 TEST(Program, OutputThatCannotBeWrittenIsAFailure) {

@@ -1,20 +1,20 @@
 #pragma once
 
-#include <gtest/gtest.h>
-#include <unistd.h>
+#include <stdlib.h>
 
-#include <cstdlib>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
+#include <system_error>
 
-namespace gradwire::trainer {
+namespace gradwire {
 
 /// A folder that goes away with its test.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string name = testing::TempDir() + "gradwire-XXXXXX";
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
+    std::string name = (std::filesystem::temp_directory_path() / "gradwire-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no folder like " + name);
     path_ = name;
   }
   ~TemporaryFolder() {
@@ -30,4 +30,4 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-}  // namespace gradwire::trainer
+}  // namespace gradwire

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "gradwire/error.hpp"
-#include "temporary_folder.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace gradwire::trainer {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "gradwire/error.hpp"
 #include "idx_bytes.hpp"
-#include "temporary_folder.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace gradwire::trainer {
 namespace {

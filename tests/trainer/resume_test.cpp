@@ -9,7 +9,7 @@
 
 #include "gradwire/error.hpp"
 #include "rank_threads.hpp"
-#include "temporary_folder.hpp"
+#include "tests/support/temporary_folder.hpp"
 #include "trainer/checkpoint.hpp"
 
 namespace gradwire::trainer {

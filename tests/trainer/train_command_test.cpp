@@ -10,7 +10,8 @@
 #include <string>
 
 #include "idx_bytes.hpp"
-#include "temporary_folder.hpp"
+#include "tests/support/shell.hpp"
+#include "tests/support/temporary_folder.hpp"
 #include "trainer/random.hpp"
 
 // `gradwire train` as a shell runs it, its ranks being processes.
@@ -20,11 +21,6 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
-
-struct Ended {
-  int status = -1;
-  std::string out;  ///< stdout and stderr
-};
 
 class TrainCommand : public testing::Test {
  protected:
@@ -42,17 +38,7 @@ class TrainCommand : public testing::Test {
     }
     if (arguments.find("--hidden") == std::string::npos) line += " --hidden 40";
     if (arguments.find("--batch") == std::string::npos) line += " --batch 8";
-    line += " 2>&1 </dev/null";
-    Ended ended;
-    FILE* const pipe = popen(line.c_str(), "r");
-    std::array<char, 4096> buffer{};
-    for (std::size_t got = 1; got > 0;) {
-      got = fread(buffer.data(), 1, buffer.size(), pipe);
-      ended.out.append(buffer.data(), got);
-    }
-    const int status = pclose(pipe);
-    ended.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    return ended;
+    return shell(line + " 2>&1 </dev/null");
   }
 
   nlohmann::json report(const std::string& arguments, const std::string& before = "") const {

@@ -3,7 +3,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -12,6 +11,7 @@
 #include <thread>
 
 #include "gradwire/store.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace gradwire::transport {
 
@@ -19,14 +19,6 @@ namespace gradwire::transport {
 /// the real stores, so that a transport's test fails by the transport's fault only.
 class DirectoryStore : public Store {
  public:
-  DirectoryStore() {
-    std::string name = (std::filesystem::temp_directory_path() / "gradwire-test-XXXXXX").string();
-    directory_ = ::mkdtemp(name.data());
-  }
-  ~DirectoryStore() override { std::filesystem::remove_all(directory_); }
-  DirectoryStore(const DirectoryStore&) = delete;
-  DirectoryStore& operator=(const DirectoryStore&) = delete;
-
   void set(const std::string& key, const std::string& value) override {
     const auto path = path_of(key);
     const auto draft = path.string() + "." + std::to_string(::getpid()) + "." + std::to_string(drafts_++);
@@ -45,7 +37,7 @@ class DirectoryStore : public Store {
   }
 
   void clear() {
-    for (const auto& entry : std::filesystem::directory_iterator(directory_))
+    for (const auto& entry : std::filesystem::directory_iterator(directory_.path()))
       std::filesystem::remove(entry.path());
   }
 
@@ -53,10 +45,10 @@ class DirectoryStore : public Store {
   [[nodiscard]] std::filesystem::path path_of(const std::string& key) const {
     std::string name;
     for (const char c : key) name += c == '/' ? '@' : c;
-    return directory_ / name;
+    return directory_.path() / name;
   }
 
-  std::filesystem::path directory_;
+  TemporaryFolder directory_;
   std::atomic<int> drafts_{0};
 };
 

@@ -14,10 +14,7 @@ namespace {
 
 TEST_F(Stranger, ThatIsNoRankDoesNotDisturb) {
   std::thread noise([&] {
-    const auto record = read_record(store_.get(key(0), kSoon).value(), 0, options_for({"tcp", "tcp"}, 1, 2));
-    std::string problem;
-    const auto socket =
-        dial_tcp(base::numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem);
+    const auto socket = dial_rank_0();
     const std::string request = "GET / HTTP/1.1\r\n\r\n";
     ASSERT_GT(::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL), 0);
     std::this_thread::sleep_for(milliseconds(100));
@@ -39,11 +36,8 @@ TEST_F(Stranger, ThatSaysNothingIsLetGoOf) {
   options.timeout = seconds(2);
   std::thread rank([&] { EXPECT_THROW(connect(options, store_), Error); });
   publish(1, base::numeric_address("127.0.0.1", 1), 5);
-  const auto record = read_record(store_.get(key(0), kSoon).value(), 0, options_for({"tcp", "tcp"}, 1, 2));
-  std::string problem;
   const auto begin = Clock::now();
-  const auto socket =
-      dial_tcp(base::numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem);
+  const auto socket = dial_rank_0();
   ASSERT_EQ(::send(socket.get(), "GWH", 3, MSG_NOSIGNAL), 3);
   pollfd wanted = {socket.get(), POLLRDHUP, 0};
   EXPECT_EQ(::poll(&wanted, 1, 60'000), 1);
@@ -102,10 +96,7 @@ TEST_F(Stranger, ManyThatSayNothingLeaveRoomForRanks) {
 TEST_F(Stranger, IsNotTakenForTheCauseOfAMissingRank) {
   const auto error = error_of_rank(0, kWholeTime, [&] {
     publish(1, base::numeric_address("127.0.0.1", 1), 5);
-    const auto record = read_record(store_.get(key(0), kSoon).value(), 0, options_for({"tcp", "tcp"}, 1, 2));
-    std::string problem;
-    const auto socket =
-        dial_tcp(base::numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem);
+    const auto socket = dial_rank_0();
     const std::string request = "GET / HTTP/1.1\r\n\r\n";
     ASSERT_GT(::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL), 0);
     pollfd wanted = {socket.get(), POLLRDHUP, 0};

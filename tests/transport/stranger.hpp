@@ -74,17 +74,23 @@ class Stranger : public testing::Test {
     store_.set(key(rank), write_record(record));
   }
 
+  AddressRecord record_of_rank_0() {
+    return read_record(store_.get(key(0), kSoon).value(), 0, options_for({"tcp", "tcp"}, 1, 2));
+  }
+
+  base::UniqueFd dial_rank_0() {
+    const auto record = record_of_rank_0();
+    std::string problem;
+    return dial_tcp(base::numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem);
+  }
+
   /// Plays rank 1, which dials rank 0 and says these bytes.
   std::optional<Error> error_when_dialed_with(
       milliseconds timeout, const std::function<wire::HelloBytes(std::uint64_t token)>& bytes_for) {
     return error_of_rank(0, timeout, [&] {
       publish(1, base::numeric_address("127.0.0.1", 1), 5);
-      const auto record =
-          read_record(store_.get(key(0), kSoon).value(), 0, options_for({"tcp", "tcp"}, 1, 2));
-      std::string problem;
-      const auto socket =
-          dial_tcp(base::numeric_address(record.tcp_host, record.tcp_port), Clock::now() + kSoon, problem);
-      const auto bytes = bytes_for(record.token);
+      const auto socket = dial_rank_0();
+      const auto bytes = bytes_for(record_of_rank_0().token);
       ASSERT_GT(::send(socket.get(), bytes.buffer.data(), bytes.size, MSG_NOSIGNAL), 0);
       std::array<std::byte, 1000> answer;
       pollfd wanted = {socket.get(), POLLIN, 0};
