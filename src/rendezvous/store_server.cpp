@@ -84,16 +84,21 @@ void StoreServer::serve() {
     const int count = connections_.wait(events.data(), static_cast<int>(events.size()));
     for (int i = 0; i < count; ++i) {
       const auto& event = events.at(static_cast<std::size_t>(i));
-      try {
-        serve_event(event.data.fd, event.events);
-      } catch (const std::exception&) {
-        // Out of memory or descriptors: this connection pays for it, the others go on.
-        close(event.data.fd);
-      }
+      at_expense_of(event.data.fd, [&] { serve_event(event.data.fd, event.events); });
     }
     expire();
   }
   reply_to_all_waiters();
+}
+
+template <typename Turn>
+void StoreServer::at_expense_of(int fd, const Turn& turn) {
+  try {
+    turn();
+  } catch (const std::exception&) {
+    // Out of memory or descriptors: this connection pays for it, the others go on.
+    close(fd);
+  }
 }
 
 void StoreServer::serve_event(int fd, std::uint32_t events) {
@@ -131,7 +136,8 @@ void StoreServer::accept_all(int listener) {
       return;
     }
     base::UniqueFd fd(raw);
-    if (!check_user_ || base::peer_is_this_user(raw)) connections_.add(std::move(fd));
+    if (check_user_ && !base::peer_is_this_user(raw)) continue;
+    at_expense_of(raw, [&] { connections_.add(std::move(fd)); });
   }
 }
 
@@ -190,23 +196,25 @@ void StoreServer::answer(StoreConnection& connection, const Request& request) {
 }
 
 void StoreServer::reply_to_waiters(const std::string& key) {
-  const auto value = table_.get(key, std::chrono::milliseconds(0));
-  if (!value) return;
-  const std::string bytes = write_reply(value);
-  for (auto waiter = waiters_.find(key); waiter != waiters_.end(); waiter = waiters_.find(key)) {
-    StoreConnection& connection = connections_.at(waiter->second);
-    stop_waiting(connection);
-    connections_.send(connection, bytes);
-  }
+  const auto [begin, end] = waiters_.equal_range(key);
+  reply_to(begin, end);
 }
 
-void StoreServer::reply_to_all_waiters() {
-  std::vector<std::string> keys;
-  for (auto waiter = waiters_.begin(); waiter != waiters_.end();
-       waiter = waiters_.upper_bound(waiter->first)) {
-    keys.push_back(waiter->first);
+void StoreServer::reply_to_all_waiters() { reply_to(waiters_.begin(), waiters_.end()); }
+
+void StoreServer::reply_to(Waiters::iterator waiter, Waiters::iterator end) {
+  while (waiter != end) {
+    const int fd = waiter->second;
+    ++waiter;  // the entry goes with the reply, or with the connection
+    at_expense_of(fd, [&] {
+      StoreConnection& connection = connections_.at(fd);
+      const auto value = table_.get(connection.key, std::chrono::milliseconds(0));
+      if (!value) return;
+      const std::string bytes = write_reply(value);
+      stop_waiting(connection);
+      connections_.send(connection, bytes);
+    });
   }
-  for (const auto& key : keys) reply_to_waiters(key);
 }
 
 void StoreServer::stop_waiting(StoreConnection& connection) {
@@ -221,12 +229,15 @@ void StoreServer::stop_waiting(StoreConnection& connection) {
 
 void StoreServer::expire() {
   while (StoreConnection* const connection = connections_.expired()) {
-    if (connection->waiting) {
-      stop_waiting(*connection);
-      connections_.send(*connection, write_reply(std::nullopt));
-    } else {
-      close(connection->fd.get());
-    }
+    const int fd = connection->fd.get();
+    at_expense_of(fd, [&] {
+      if (connection->waiting) {
+        stop_waiting(*connection);
+        connections_.send(*connection, write_reply(std::nullopt));
+      } else {
+        close(fd);
+      }
+    });
   }
 }
 

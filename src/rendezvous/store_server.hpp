@@ -33,7 +33,12 @@ class StoreServer final : public Store {
   std::optional<std::string> get(const std::string& key, std::chrono::milliseconds timeout) override;
 
  private:
+  using Waiters = std::multimap<std::string, int>;
+
   void serve();
+  /// Closes the connection where its turn throws: nothing may leave the thread, and nobody else is to blame.
+  template <typename Turn>
+  void at_expense_of(int fd, const Turn& turn);
   void serve_event(int fd, std::uint32_t events);
   void accept_all(int listener);
   /// These return false when the connection has to go.
@@ -43,6 +48,7 @@ class StoreServer final : public Store {
   void answer(StoreConnection& connection, const Request& request);
   void reply_to_waiters(const std::string& key);
   void reply_to_all_waiters();
+  void reply_to(Waiters::iterator waiter, Waiters::iterator end);
   void stop_waiting(StoreConnection& connection);
   void expire();
   void close(int fd);
@@ -56,7 +62,7 @@ class StoreServer final : public Store {
 
   // The thread's own.
   StoreConnections connections_;
-  std::multimap<std::string, int> waiters_;
+  Waiters waiters_;                                  ///< the connection by the key that it waits for
   std::map<std::uint32_t, std::uint64_t> sessions_;  ///< by rank
   std::thread thread_;
 };
