@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <cctype>
 #include <memory>
 #include <optional>
 #include <set>
@@ -54,7 +55,14 @@ std::optional<SocketAddress> source_towards(const SocketAddress& remote) {
   const bool is_routed = probe && ::connect(probe.get(), target.get(), target.size) == 0 &&
                          ::getsockname(probe.get(), local.get(), &local.size) == 0;
   if (!is_routed) return std::nullopt;
-  return local;
+  return local.with_port(0);
+}
+
+/// Names that mean loopback wherever they resolve at all.
+bool names_loopback(std::string host) {
+  for (char& c : host) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return host == "localhost" || host == "ip6-localhost" || host.starts_with("localhost.") ||
+         host.ends_with(".localhost");
 }
 
 }  // namespace
@@ -62,11 +70,19 @@ std::optional<SocketAddress> source_towards(const SocketAddress& remote) {
 SocketAddress local_address(const std::string& interface) {
   if (interface.empty()) return numeric_address("127.0.0.1", 0);
   if (const auto found = try_numeric_address(interface); !found.empty()) {
-    if (!found.front().is_wildcard()) return found.front();
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("the address {} to listen at is a wildcard: no other rank could connect to it",
-                            interface),
-                "name one interface or address of this host");
+    const SocketAddress& address = found.front();
+    if (address.is_wildcard()) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("the address {} to listen at is a wildcard: no other rank could connect to it",
+                              interface),
+                  "name one interface or address of this host");
+    }
+    if (address.is_link_local() && address.scope() == 0) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("the address {} to listen at does not say on which interface it is", interface),
+                  fmt::format("write the interface's name after it, as in {}%eth0", interface));
+    }
+    return address;
   }
   SocketAddress best;
   std::set<std::string> names;
@@ -82,40 +98,33 @@ SocketAddress local_address(const std::string& interface) {
               fmt::format("use an address of this host or one of: {}", fmt::join(names, ", ")));
 }
 
-std::string local_address_towards(const std::string& host) {
-  std::string why;
-  const auto addresses = resolve(host, why);
-  if (addresses.empty()) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("the host name '{}' cannot be resolved: {}", host, why),
-                "check its spelling and this host's DNS");
-  }
+SocketAddress local_address_towards(const std::string& host, const std::vector<SocketAddress>& addresses) {
   for (const auto& remote : addresses) {
-    if (const auto local = source_towards(remote)) return local->host();
+    if (const auto local = source_towards(remote)) return *local;
   }
   throw system_error(fmt::format("no network interface leads to '{}'", host), "name one (interface)");
 }
 
-std::string outward_address() {
+std::optional<SocketAddress> outward_address() {
   const auto leads_out = [](const SocketAddress& address) {
     return preference(address) > 1 && !address.is_loopback();
   };
   // Addresses set aside for documentation: no route but the default one leads there, as a rule.
   for (const char* far : {"198.51.100.1", "2001:db8::1"}) {
     const auto local = source_towards(numeric_address(far, 0));
-    if (local && leads_out(*local)) return local->host();
+    if (local && leads_out(*local)) return local;
   }
   SocketAddress best;
   for (const auto& entry : interface_addresses()) {
     if (!entry.is_up || !leads_out(entry.address)) continue;
     if (preference(entry.address) > preference(best)) best = entry.address;
   }
-  return preference(best) > 0 ? best.host() : std::string();
+  if (preference(best) == 0) return std::nullopt;
+  return best;
 }
 
 bool misleading_name(const std::string& host, const std::vector<SocketAddress>& addresses) {
-  const bool literal = host == "localhost" || host == "::1" || host.starts_with("127.");
-  return !literal && !addresses.empty() &&
+  return !names_loopback(host) && try_numeric_address(host).empty() && !addresses.empty() &&
          std::all_of(addresses.begin(), addresses.end(),
                      [](const SocketAddress& address) { return address.is_loopback(); });
 }

@@ -32,13 +32,7 @@ std::vector<SocketAddress> look_up(const std::string& host, int flags, std::stri
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = flags;
   addrinfo* raw = nullptr;
-  int failed = ::getaddrinfo(host.c_str(), nullptr, &hints, &raw);
-  if (failed != 0 && host == "localhost") {
-    // A bare container may have neither /etc/hosts nor DNS; RFC 6761 says what the name means.
-    hints.ai_family = AF_INET;
-    failed = ::getaddrinfo(nullptr, "0", &hints, &raw);
-  }
-  if (failed != 0) {
+  if (const int failed = ::getaddrinfo(host.c_str(), nullptr, &hints, &raw); failed != 0) {
     why = ::gai_strerror(failed);
     return {};
   }
@@ -106,6 +100,12 @@ std::string SocketAddress::host() const {
   return text.data();
 }
 
+std::string SocketAddress::scoped_host() const {
+  std::array<char, NI_MAXHOST> text{};
+  const int failed = ::getnameinfo(get(), size, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST);
+  return failed == 0 ? text.data() : host();
+}
+
 std::string SocketAddress::text() const {
   return family() == AF_INET6 ? fmt::format("[{}]:{}", host(), port()) : fmt::format("{}:{}", host(), port());
 }
@@ -118,7 +118,10 @@ SocketAddress copy_address(const sockaddr* address, socklen_t size) {
 }
 
 std::vector<SocketAddress> resolve(const std::string& host, std::string& why) {
-  return look_up(host, 0, why);
+  auto found = look_up(host, 0, why);
+  // A bare container may have neither /etc/hosts nor DNS; RFC 6761 says what the name means.
+  if (found.empty() && host == "localhost") found = try_numeric_address("127.0.0.1");
+  return found;
 }
 
 std::vector<SocketAddress> try_numeric_address(const std::string& host) {

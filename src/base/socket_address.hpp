@@ -31,6 +31,8 @@ struct SocketAddress {
   void set_scope(std::uint32_t scope) noexcept;
 
   [[nodiscard]] std::string host() const;  ///< "10.0.0.1", "fe80::1" (without a scope)
+  /// "10.0.0.1", "fe80::1%eth0": what numeric_address() makes the same address of, on this host.
+  [[nodiscard]] std::string scoped_host() const;
   [[nodiscard]] std::string text() const;  ///< "10.0.0.1:4711", "[::1]:4711"
 };
 

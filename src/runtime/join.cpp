@@ -4,10 +4,9 @@
 
 #include <algorithm>
 
-#include "base/host_address.hpp"
 #include "compress/codec.hpp"
 #include "gradwire/error.hpp"
-#include "rendezvous/host_towards_store.hpp"
+#include "rendezvous/address_towards_store.hpp"
 
 namespace gradwire::runtime {
 namespace {
@@ -57,8 +56,9 @@ std::unique_ptr<transport::Endpoint> join(CommunicatorOptions& options) {
   if (options.world_size == 1) return nullptr;
   if (!options.store) options.store = open_store(options.store_url, options.rank, options.timeout);
   if (options.interface.empty()) {
-    const std::string host = rendezvous::host_towards_store(options.store_url);
-    if (!host.empty()) options.interface = base::local_address_towards(host);
+    if (const auto address = rendezvous::address_towards_store(options.store_url)) {
+      options.interface = address->scoped_host();
+    }
   }
   return transport::connect(endpoint_options(options), *options.store);
 }

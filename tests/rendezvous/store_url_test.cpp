@@ -6,8 +6,8 @@
 #include "base/host_address.hpp"
 #include "base/stream_socket.hpp"
 #include "gradwire/error.hpp"
+#include "rendezvous/address_towards_store.hpp"
 #include "rendezvous/choose_store.hpp"
-#include "rendezvous/host_towards_store.hpp"
 
 namespace gradwire::rendezvous {
 namespace {
@@ -127,32 +127,42 @@ TEST(ChooseStore, RanksOnSeveralHostsNeedAPlace) {
   EXPECT_THROW(choose_store_url(environment), Error);
 }
 
-TEST(HostTowardsStore, IsTheStoresOwnUnlessItsNameMisleads) {
-  EXPECT_EQ(host_towards_store("tcp://10.1.2.3:4?job=j"), "10.1.2.3");
-  EXPECT_EQ(host_towards_store("tcp://127.0.0.1:4"), "127.0.0.1");
-  EXPECT_EQ(host_towards_store("tcp://localhost:4"), "localhost");
-  EXPECT_EQ(host_towards_store("tcp://[::1]:4"), "::1");
-  EXPECT_EQ(host_towards_store("tcp://no-such-host.invalid:4"), "no-such-host.invalid");
-  EXPECT_EQ(host_towards_store("unix://x"), "");
+std::string scoped_host(const std::optional<base::SocketAddress>& address) {
+  return address ? address->scoped_host() : std::string("none");
+}
+
+TEST(AddressTowardsStore, LeadsToTheStoresHost) {
+  EXPECT_EQ(scoped_host(address_towards_store("tcp://127.0.0.1:4?job=j")), "127.0.0.1");
+  EXPECT_TRUE(address_towards_store("tcp://LOCALHOST:4")->is_loopback());
+  EXPECT_EQ(scoped_host(address_towards_store("tcp://[::1]:4")), "::1");
+  EXPECT_THROW(address_towards_store("tcp://no-such-host.invalid:4"), Error);
+  EXPECT_EQ(scoped_host(address_towards_store("unix://x")), "none");
   // These have no address, but ranks of several hosts may meet there.
-  EXPECT_EQ(host_towards_store("file:///x"), base::outward_address());
-  EXPECT_EQ(host_towards_store(""), base::outward_address());
-  std::string why;
-  EXPECT_TRUE(base::misleading_name("myself", base::resolve("127.0.1.1", why)));
-  EXPECT_FALSE(base::misleading_name("127.0.1.1", base::resolve("127.0.1.1", why)));
-  EXPECT_FALSE(base::misleading_name("other", base::resolve("10.0.0.1", why)));
+  EXPECT_EQ(scoped_host(address_towards_store("file:///x")), scoped_host(base::outward_address()));
+  EXPECT_EQ(scoped_host(address_towards_store("")), scoped_host(base::outward_address()));
+}
+
+TEST(MisleadingName, IsOneThatDoesNotSayLoopbackAndLeadsThere) {
+  const auto misleads = [](const std::string& host, const std::string& address) {
+    return base::misleading_name(host, {base::numeric_address(address, 0)});
+  };
+  for (const char* name : {"myself", "127.example.org", "localhoster", "mylocalhost", "localhost-1"}) {
+    EXPECT_TRUE(misleads(name, "127.0.1.1")) << name;
+  }
+  for (const char* name : {"localhost", "LOCALHOST", "localhost.", "localhost.localdomain", "a.Localhost",
+                           "ip6-localhost", "127.0.1.1", "::1", "0:0:0:0:0:0:0:1", "127.1"}) {
+    EXPECT_FALSE(misleads(name, "127.0.1.1")) << name;
+  }
+  EXPECT_FALSE(misleads("other", "10.0.0.1"));
   EXPECT_FALSE(base::misleading_name("nobody", {}));
 }
 
 TEST(OutwardAddress, IsThisHostsAndLeadsToOthers) {
-  const std::string outward = base::outward_address();
-  if (outward.empty()) GTEST_SKIP() << "this host has no address but loopback";
-  std::string why;
-  const auto addresses = base::resolve(outward, why);
-  ASSERT_EQ(addresses.size(), 1U) << outward << ": " << why;
-  EXPECT_FALSE(addresses.front().is_loopback());
+  const auto outward = base::outward_address();
+  if (!outward) GTEST_SKIP() << "this host has no address but loopback";
+  EXPECT_FALSE(outward->is_loopback());
   int error = 0;
-  EXPECT_TRUE(base::listen_at(addresses.front(), error)) << outward << ": " << error;
+  EXPECT_TRUE(base::listen_at(outward->with_port(0), error)) << outward->text() << ": " << error;
 }
 
 TEST(FirstNode, ExpandsSlurmsLists) {

@@ -1,12 +1,23 @@
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "base/host_address.hpp"
+#include "base/unique_fd.hpp"
 #include "gradwire/communicator.hpp"
 
 // Where ranks listen for TCP when the store does not say which interface leads to the others.
@@ -63,8 +74,8 @@ std::vector<std::string> records_of_run(const std::string& url) {
 }
 
 TEST(ListeningAddress, LeadsOutWhereTheStoreHasNone) {
-  const std::string outward = base::outward_address();
-  const std::string expected = outward.empty() ? "127.0.0.1" : outward;
+  const auto outward = base::outward_address();
+  const std::string expected = outward ? outward->host() : "127.0.0.1";
   for (const char* url : {"", "file:///tmp/nowhere"}) {
     EXPECT_THAT(records_of_run(url),
                 testing::AllOf(testing::SizeIs(2), testing::Each(testing::HasSubstr(expected))))
@@ -73,13 +84,65 @@ TEST(ListeningAddress, LeadsOutWhereTheStoreHasNone) {
 }
 
 TEST(ListeningAddress, StaysOnTheHostWhereTheStoreDoes) {
-  for (const char* url : {"unix://some-name", "tcp://127.0.0.1:1", "tcp://localhost:1"}) {
+  for (const char* url : {"unix://some-name", "tcp://127.0.0.1:1", "tcp://LOCALHOST:1"}) {
     EXPECT_THAT(
         records_of_run(url),
         testing::AllOf(testing::SizeIs(2), testing::Each(testing::AnyOf(testing::HasSubstr("127.0.0.1"),
                                                                         testing::HasSubstr("::1")))))
         << url;
   }
+}
+
+/// What the kernel's header of that name declares, which does not go together with the C library's.
+struct in6_ifreq {
+  in6_addr address;
+  std::uint32_t prefix_bits;
+  int interface;
+};
+
+bool leads_to_itself(const base::SocketAddress& address) {
+  try {
+    return base::local_address_towards("it", {address}).scoped_host() == address.scoped_host();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+/// Moves this process to a network of its own whose loopback has the link-local address fe80::1 in the place
+/// of
+/// ::1.
+bool enter_network_with_link_local_address() {
+  if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) return false;
+  const base::UniqueFd socket(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq loopback{};
+  std::strcpy(loopback.ifr_name, "lo");
+  loopback.ifr_flags = IFF_UP | IFF_RUNNING;
+  in6_ifreq usual{in6addr_loopback, 128, 1};
+  in6_ifreq address{{}, 64, 1};
+  ::inet_pton(AF_INET6, "fe80::1", &address.address);
+  const bool is_set = ::ioctl(socket.get(), SIOCSIFFLAGS, &loopback) == 0 &&
+                      ::ioctl(socket.get(), SIOCDIFADDR, &usual) == 0 &&
+                      ::ioctl(socket.get(), SIOCSIFADDR, &address) == 0;
+  // The kernel takes it into use a little later.
+  while (is_set && !leads_to_itself(base::numeric_address("fe80::1%lo", 0))) std::this_thread::yield();
+  return is_set;
+}
+
+TEST(ListeningAddress, MayBeLinkLocalOnTheInterfaceThatLeadsToTheStore) {
+  constexpr int kNoSuchNetwork = 77;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (!enter_network_with_link_local_address()) std::_Exit(kNoSuchNetwork);
+    const auto records = records_of_run("tcp://[fe80::1%lo]:1");
+    EXPECT_THAT(records, testing::AllOf(testing::SizeIs(2), testing::Each(testing::HasSubstr("fe80::1"))));
+    std::_Exit(testing::Test::HasFailure() ? 1 : 0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == kNoSuchNetwork) {
+    GTEST_SKIP() << "this process may not make networks";
+  }
+  EXPECT_EQ(status, 0);
 }
 
 }  // namespace

@@ -91,6 +91,33 @@ TEST(SocketAddress, NumericForms) {
   EXPECT_EQ(code_of([] { (void)base::numeric_address("example.org", 0); }), ErrorCode::invalid_argument);
 }
 
+TEST(SocketAddress, NamesAreNotNumeric) {
+  for (const char* name : {"localhost", "LOCALHOST", "lo", ""}) {
+    EXPECT_TRUE(base::try_numeric_address(name).empty()) << name;
+  }
+  EXPECT_EQ(code_of([] { (void)base::local_address("localhost"); }), ErrorCode::invalid_argument);
+  std::string why;
+  EXPECT_FALSE(base::resolve("localhost", why).empty()) << why;
+}
+
+TEST(SocketAddress, ScopedHostIsReadBackWhole) {
+  for (const char* host : {"10.1.2.3", "fd00::1", "fe80::1%lo"}) {
+    const auto address = base::numeric_address(host, 0);
+    EXPECT_EQ(address.scoped_host(), host);
+    EXPECT_EQ(base::local_address(address.scoped_host()).scope(), address.scope()) << host;
+  }
+}
+
+TEST(SocketAddress, LinkLocalOnesNeedTheirInterface) {
+  try {
+    (void)base::local_address("fe80::1");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+    EXPECT_THAT(error.what(), testing::HasSubstr("as in fe80::1%eth0"));
+  }
+}
+
 TEST(SocketAddress, OfInterfaces) {
   EXPECT_EQ(base::local_address("lo").host(), "127.0.0.1");
   EXPECT_EQ(base::local_address("").host(), "127.0.0.1");
@@ -114,9 +141,11 @@ TEST(SocketAddress, OfInterfaces) {
 }
 
 TEST(SocketAddress, TowardsAHost) {
-  EXPECT_EQ(base::local_address_towards("127.0.0.1"), "127.0.0.1");
-  EXPECT_EQ(base::local_address_towards("localhost").empty(), false);
-  EXPECT_EQ(code_of([] { (void)base::local_address_towards("no such host"); }), ErrorCode::invalid_argument);
+  const auto towards = [](const std::string& host) {
+    return base::local_address_towards(host, {base::numeric_address(host, 0)});
+  };
+  EXPECT_EQ(towards("127.0.0.1").host(), "127.0.0.1");
+  EXPECT_EQ(towards("::1").host(), "::1");
 }
 
 TEST(Connect, BadOptionsAreRefused) {

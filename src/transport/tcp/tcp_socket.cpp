@@ -12,10 +12,16 @@
 namespace gradwire::transport {
 namespace {
 
+constexpr const char* kRaiseLimit = "raise the limit on open files (ulimit -n)";
 constexpr int kRatedBufferBytes = 128 * 1024;
 constexpr int kProbeAfterSeconds = 15;
 constexpr int kProbeEverySeconds = 5;
 constexpr int kProbes = 6;
+
+/// What a higher limit may help against.
+bool is_shortage(int error) noexcept {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
 
 void set(const base::UniqueFd& socket, int level, int option, int value) noexcept {
   ::setsockopt(socket.get(), level, option, &value, sizeof value);
@@ -33,7 +39,7 @@ base::UniqueFd listen_tcp(base::SocketAddress& address) {
   if (!socket) {
     errno = error;
     throw base::system_error(fmt::format("cannot listen at {}", address.text()),
-                             "choose another interface, or raise the limit on open files (ulimit -n)");
+                             is_shortage(error) ? kRaiseLimit : "choose another interface or address");
   }
   ::getsockname(socket.get(), address.get(), &address.size);
   return socket;
@@ -43,9 +49,9 @@ base::UniqueFd dial_tcp(const base::SocketAddress& address, Clock::time_point de
                         std::string& problem) {
   int error = 0;
   base::UniqueFd socket = base::connect_to(address, deadline, error);
-  if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+  if (is_shortage(error)) {
     errno = error;
-    throw base::system_error("cannot open a TCP socket", "raise the limit on open files (ulimit -n)");
+    throw base::system_error("cannot open a TCP socket", kRaiseLimit);
   }
   if (!socket) problem = base::errno_text(error);
   return socket;
