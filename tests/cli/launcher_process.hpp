@@ -53,6 +53,7 @@ class Launcher {
     EXPECT_EQ(pipe2(err.data(), O_CLOEXEC), 0);
     pid_ = fork();
     if (pid_ == 0) {
+      close(out[0]);
       dup2(out[1], STDOUT_FILENO);
       dup2(err[1], STDERR_FILENO);
       before();
@@ -85,12 +86,28 @@ class Launcher {
     readers_.emplace_back([this, fd = std::exchange(unread_, -1)] { slurp(fd, out_); });
   }
 
-  /// As a shell gives it; 128 + SIGKILL when it does not end.
+  /// Goes away, as `head` does.
+  void stop_reading() { close(std::exchange(unread_, -1)); }
+
+  /// Whether somebody stops it soon.
+  [[nodiscard]] bool stopped() const {
+    int status = 0;
+    for (int i = 0; i < 1000 && waitpid(pid_, &status, WNOHANG | WUNTRACED) == 0; ++i) {
+      std::this_thread::sleep_for(10ms);
+    }
+    return WIFSTOPPED(status);
+  }
+  /// As a shell gives it.
   int status() {
     int status = 0;
     const auto deadline = std::chrono::steady_clock::now() + 20s;
     while (waitpid(pid_, &status, WNOHANG) == 0) {
-      if (std::chrono::steady_clock::now() > deadline) kill(pid_, SIGKILL);
+      if (std::chrono::steady_clock::now() > deadline) {
+        kill(pid_, SIGKILL);
+        waitpid(pid_, &status, 0);
+        ADD_FAILURE() << "the launcher does not end";
+        break;
+      }
       std::this_thread::sleep_for(1ms);
     }
     pid_ = -1;
@@ -151,19 +168,25 @@ class Traces {
   TemporaryFolder folder_;
 };
 
-/// Whether the process has ended, or does soon.
-inline bool gone(pid_t pid) {
+/// As the kernel writes it, 'R', 'S', 'T' or 'Z' mostly; ' ' when there is no such process.
+inline char process_state(pid_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  std::getline(stat, text);
+  const auto name = text.rfind(") ");
+  return name == std::string::npos ? ' ' : text.at(name + 2);
+}
+
+/// Whether the process is in one of these states, or soon gets there.
+inline bool reaches(pid_t pid, const std::string& states) {
   for (int i = 0; i < 500; ++i) {
-    if (kill(pid, 0) != 0) return true;
-    // A zombie that nobody has buried yet is gone, too.
-    std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
-    std::string text;
-    std::getline(stat, text);
-    const auto state = text.rfind(')');
-    if (state == std::string::npos || text.substr(state, 3) == ") Z") return true;
+    if (states.find(process_state(pid)) != std::string::npos) return true;
     std::this_thread::sleep_for(10ms);
   }
   return false;
 }
+
+/// Whether the process has ended, or does soon. A zombie that nobody has buried yet is gone, too.
+inline bool gone(pid_t pid) { return reaches(pid, " ZX"); }
 
 }  // namespace gradwire::cli

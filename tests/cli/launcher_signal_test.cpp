@@ -6,6 +6,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <fstream>
 #include <string>
 
 #include "launcher_process.hpp"
@@ -26,15 +27,47 @@ TEST(Launcher, KillsWhoIgnoresSigterm) {
 }
 
 TEST(Launcher, ForwardsSignals) {
-  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2}) {
     const Traces traces;
-    Launcher launcher(shell(2, "trap 'echo caught; exit 9' INT TERM HUP USR1; echo $$ > " + traces.folder() +
-                                   "/$GRADWIRE_RANK; while :; do sleep 0.05; done"));
+    Launcher launcher(shell(2, "trap 'echo caught; exit 9' INT TERM HUP QUIT USR1 USR2; echo $$ > " +
+                                   traces.folder() + "/$GRADWIRE_RANK; while :; do sleep 0.05; done"));
     ASSERT_TRUE(traces.wait_for(2));
     kill(launcher.pid(), number);
     EXPECT_EQ(launcher.status(), 9);
     EXPECT_THAT(launcher.lines(), UnorderedElementsAre("[0] caught", "[1] caught")) << strsignal(number);
   }
+}
+
+TEST(Launcher, ASecondInterruptionKills) {
+  const Traces started;
+  const Traces caught;
+  LaunchOptions options =
+      shell(2, "trap 'echo $$ > " + caught.folder() + "/$GRADWIRE_RANK' INT TERM; echo $$ > " +
+                   started.folder() + "/$GRADWIRE_RANK; while :; do sleep 0.05; done");
+  options.grace = 1h;
+  Launcher launcher(options);
+  ASSERT_TRUE(started.wait_for(2));
+  kill(launcher.pid(), SIGINT);
+  ASSERT_TRUE(caught.wait_for(2));
+  for (const pid_t pid : caught.pids()) EXPECT_FALSE(process_state(pid) == ' ');
+  kill(launcher.pid(), SIGTERM);
+  EXPECT_EQ(launcher.status(), 128 + SIGKILL);
+  for (const pid_t pid : started.pids()) EXPECT_TRUE(gone(pid));
+}
+
+TEST(Launcher, StopsAndGoesOnTogetherWithItsRanks) {
+  const Traces started;
+  const Traces go;
+  Launcher launcher(shell(2, "echo $$ > " + started.folder() + "/$GRADWIRE_RANK; while ! test -e " +
+                                 go.folder() + "/on; do sleep 0.05; done; echo done"));
+  ASSERT_TRUE(started.wait_for(2));
+  kill(launcher.pid(), SIGTSTP);
+  EXPECT_TRUE(launcher.stopped());
+  for (const pid_t pid : started.pids()) EXPECT_TRUE(reaches(pid, "T"));
+  std::ofstream(go.folder() + "/on") << "\n";
+  kill(launcher.pid(), SIGCONT);
+  EXPECT_EQ(launcher.status(), 0);
+  EXPECT_THAT(launcher.lines(), UnorderedElementsAre("[0] done", "[1] done"));
 }
 
 TEST(Launcher, IgnoresTheSignalsThatItWasToldToIgnore) {
