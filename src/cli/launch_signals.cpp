@@ -30,11 +30,18 @@ LaunchSignals::LaunchSignals() {
   struct sigaction waited_for {};
   waited_for.sa_handler = SIG_DFL;
   ::sigaction(SIGCHLD, &waited_for, &children_before_);
+  // A handler, and not SIG_IGN, which the ranks would inherit: exec makes it the default again.
+  struct sigaction unharmed {};
+  unharmed.sa_handler = [](int) {};
+  unharmed.sa_flags = SA_RESTART;
+  ::sigaction(SIGPIPE, nullptr, &pipe_before_);
+  if (pipe_before_.sa_handler != SIG_IGN) ::sigaction(SIGPIPE, &unharmed, nullptr);
   fd_.reset(::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd_) throw std::system_error(errno, std::generic_category(), "cannot wait for signals");
 }
 
 LaunchSignals::~LaunchSignals() {
+  ::sigaction(SIGPIPE, &pipe_before_, nullptr);
   ::sigaction(SIGCHLD, &children_before_, nullptr);
   ::sigprocmask(SIG_SETMASK, &mask_before_, nullptr);
 }

@@ -9,7 +9,8 @@ namespace gradwire::cli {
 
 /// Takes the signals that concern a launcher out of a descriptor instead, until it is destroyed. Those that
 /// this process was told to ignore, by nohup or by a shell for its background jobs, stay ignored, but for
-/// SIGCHLD: children are waited for.
+/// SIGCHLD: children are waited for. SIGPIPE does nothing here: whose output nobody reads learns it from the
+/// write that fails.
 class LaunchSignals {
  public:
   LaunchSignals();
@@ -24,6 +25,7 @@ class LaunchSignals {
  private:
   sigset_t mask_before_{};
   struct sigaction children_before_ {};
+  struct sigaction pipe_before_ {};
   base::UniqueFd fd_;
 };
 

@@ -38,9 +38,13 @@ void OutputPump::wait(int wake, std::chrono::milliseconds patience) {
   for (std::size_t i = 0; i < sinks_.size(); ++i) {
     if (entries[1 + i].revents != 0) sinks_[i].write_some();
   }
+  // Who prints where nobody reads learns it as if it wrote there itself.
+  for (auto& source : sources_) {
+    if (sinks_[source.sink].abandoned()) source.pipe.reset();
+  }
   for (std::size_t i = 0; i < sources_.size(); ++i) {
     const std::size_t at = (first_ + i) % sources_.size();
-    const bool ready = entries[1 + sinks_.size() + at].revents != 0;
+    const bool ready = entries[1 + sinks_.size() + at].revents != 0 && sources_[at].pipe;
     if (ready && !sinks_[sources_[at].sink].full()) copy(sources_[at]);
   }
   ++first_;

@@ -14,7 +14,8 @@
 namespace gradwire::cli {
 
 /// Copies what ranks print to this process's own outputs, line by line. Where nobody takes the lines the
-/// ranks have to wait, but never this process.
+/// ranks have to wait, but never this process. When the reader of an output has gone, the pipes that lead to
+/// it are closed, and the rank that writes there next gets SIGPIPE.
 class OutputPump {
  public:
   OutputPump();

@@ -31,8 +31,11 @@ void OutputSink::write_some() {
     } else if (errno == EAGAIN) {
       break;
     } else if (errno != EINTR) {
-      const bool nobody_reads = errno == EPIPE || errno == ECONNRESET;
-      if (error_ == 0 && !nobody_reads) error_ = errno;
+      if (errno == EPIPE || errno == ECONNRESET) {
+        abandoned_ = true;
+      } else if (error_ == 0) {
+        error_ = errno;
+      }
       written_ = queue_.size();
     }
   }

@@ -24,6 +24,8 @@ class OutputSink {
   /// Writes what goes at once; to be called when fd() is ready. When nobody can get it any more it is
   /// dropped.
   void write_some();
+  /// Something was dropped because whoever read it has gone.
+  [[nodiscard]] bool abandoned() const noexcept { return abandoned_; }
   /// Why something was dropped although somebody could still get it, 0 if nothing was.
   [[nodiscard]] int error() const noexcept { return error_; }
 
@@ -35,6 +37,7 @@ class OutputSink {
   std::size_t piece_ = PIPE_BUF;  ///< what surely goes at once when fd() is ready
   std::string queue_;
   std::size_t written_ = 0;  ///< of the queue
+  bool abandoned_ = false;
   int error_ = 0;
 };
 

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <fstream>
 #include <map>
 #include <string>
 #include <thread>
@@ -83,6 +84,38 @@ TEST(Launcher, AnInterruptionEndsTheWaitForWhoTakesTheOutput) {
   for (const pid_t pid : traces.pids()) EXPECT_TRUE(gone(pid));
   kill(launcher.pid(), SIGINT);
   EXPECT_EQ(launcher.status(), 128 + SIGINT);
+}
+
+TEST(Launcher, ARankThatPrintsWhenTheReaderHasGoneEndsTheJob) {
+  for (const bool socket : {false, true}) {
+    const Traces started;
+    const Traces words;
+    Launcher launcher(shell(2, "test $GRADWIRE_RANK = 1 && trap 'echo > " + words.folder() +
+                                   "/last; exit 0' TERM; sleep 60 & echo $! > " + started.folder() +
+                                   "/$GRADWIRE_RANK; test $GRADWIRE_RANK = 0 && exec yes; while :; do sleep "
+                                   "0.05; done"),
+                      socket ? Launcher::make_socket() : Launcher::make_pipe(),
+                      [] { std::signal(SIGPIPE, SIG_DFL); });
+    ASSERT_TRUE(started.wait_for(2));
+    launcher.stop_reading();
+    EXPECT_EQ(launcher.status(), 128 + SIGPIPE);
+    EXPECT_THAT(launcher.err(), HasSubstr("rank 0 was killed by signal 13"));
+    EXPECT_EQ(words.count(), 1);
+    for (const pid_t pid : started.pids()) EXPECT_TRUE(gone(pid)) << "something that a rank had started";
+  }
+}
+
+TEST(Launcher, ARankThatIgnoresSigpipeOutlivesTheReader) {
+  const Traces started;
+  const Traces go;
+  Launcher launcher(
+      shell(2, "trap '' PIPE; echo > " + started.folder() + "/$GRADWIRE_RANK; while ! test -e " +
+                   go.folder() + "/on; do sleep 0.05; done; while echo more; do :; done 2>/dev/null; exit 0"),
+      Launcher::make_pipe());
+  ASSERT_TRUE(started.wait_for(2));
+  launcher.stop_reading();
+  std::ofstream(go.folder() + "/on") << "\n";
+  EXPECT_EQ(launcher.status(), 0);
 }
 
 TEST(Launcher, LetsTheOthersSayTheirLastWords) {

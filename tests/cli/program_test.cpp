@@ -244,6 +244,14 @@ TEST(Program, RunWritesHowRanksEnded) {
   EXPECT_EQ(bad["ranks"][0]["signal"], SIGTERM);
   EXPECT_EQ(run("-n 2 -- no-such-program")["ranks"].size(), 0U);
   std::filesystem::remove(path);
+  std::signal(SIGPIPE, SIG_DFL);
+  EXPECT_THAT(shell("'" GRADWIRE_PROGRAM "' run -n 2 --json " + path + " -- yes 2>/dev/null | head -n 1").out,
+              HasSubstr("] y\n"));
+  std::ifstream file(path);
+  const auto unread = nlohmann::json::parse(file, nullptr, false);
+  EXPECT_EQ(unread["status"], 128 + SIGPIPE);
+  EXPECT_EQ(unread["ranks"].size(), 2U);
+  std::filesystem::remove(path);
   EXPECT_THAT(gradwire("run -n 1 --json - -- true").out, HasSubstr("\"status\": 0"));
 }
 
