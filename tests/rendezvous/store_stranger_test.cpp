@@ -194,10 +194,9 @@ TEST_F(Stranger, HalfARequestOnEveryConnectionFillsNoMemory) {
   std::string half = write_request({StoreVerb::set, 0ms, "key", std::string(kMaxValue, 'v')});
   half.resize(half.size() - 1);
   std::vector<base::UniqueFd> crowd;
-  int taken = 0;
   for (std::uint32_t i = 0; i < 2 * kMaxStoreBuffers / kMaxValue; ++i) {
     crowd.push_back(welcome(*this, 100 + i));
-    if (send_all(crowd.back().get(), half, Clock::now() + 5s)) ++taken;
+    send_all(crowd.back().get(), half, Clock::now() + 5s);
   }
   int still_open = 0;
   for (const auto& fd : crowd) still_open += closed(fd, 1ms) ? 0 : 1;
