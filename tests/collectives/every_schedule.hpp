@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "collectives/schedule.hpp"
+#include "tests/support/every_algorithm.hpp"
 
 namespace gradwire::collectives::testing {
 
@@ -29,7 +30,8 @@ inline std::vector<Case> every_case() {
   std::vector<Case> cases;
   for (const Algorithm algorithm : all_algorithms()) {
     cases.push_back({Collective::allreduce, algorithm});
-    if (algorithm == Algorithm::tree || algorithm == Algorithm::one_shot) continue;
+  }
+  for (const Algorithm algorithm : reduce_scatter_algorithms()) {
     cases.push_back({Collective::reduce_scatter, algorithm});
     cases.push_back({Collective::allgather, algorithm});
   }

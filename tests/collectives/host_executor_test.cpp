@@ -10,6 +10,7 @@
 #include "executor_world.hpp"
 #include "gradwire/error.hpp"
 #include "oracle_data.hpp"
+#include "tests/support/every_algorithm.hpp"
 
 namespace gradwire::collectives {
 namespace {
@@ -41,7 +42,7 @@ void expect_oracle(const Job& job, unsigned data_seed = 7) {
   }
 }
 
-class EveryAlgorithm : public ::testing::TestWithParam<const char*> {};
+class EveryAlgorithm : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EveryAlgorithm, EqualsTheOracleBitForBitUnderRandomDelays) {
   const std::vector<std::vector<std::size_t>> sizes{{0}, {1}, {5}, {3000}, {700, 0, 1301, 64}};
@@ -68,16 +69,11 @@ TEST_P(EveryAlgorithm, GivesTheSameBitsInEveryOrderOfArrival) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Algorithms, EveryAlgorithm,
-                         ::testing::Values("ring", "two-shot", "tree", "halving-doubling", "one-shot"),
-                         [](const auto& instance) {
-                           std::string name = instance.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Algorithms, EveryAlgorithm, ::testing::ValuesIn(algorithm_names()),
+                         [](const auto& instance) { return identifier(instance.param); });
 
 TEST(HostExecutor, KeepsManySegmentsApart) {
-  for (const char* algorithm : {"ring", "tree", "two-shot", "halving-doubling"}) {
+  for (const std::string& algorithm : algorithm_names()) {
     expect_oracle({algorithm, "none", 4, {200'000}, true, 1, 3});
     expect_oracle({algorithm, "onebit", 5, {400'000}, false, 2, 4});
   }
@@ -108,7 +104,7 @@ TEST(HostExecutor, RefusesAnotherOperation) {
 
 /// Whatever single step of a rank's list is missing: the run fails, gets stuck, or gives other bits.
 TEST(HostExecutor, APlantedFaultInTheScheduleShows) {
-  for (const char* algorithm : {"ring", "two-shot", "tree", "halving-doubling", "one-shot"}) {
+  for (const std::string& algorithm : algorithm_names()) {
     const Job job{algorithm, "onebit", 3, {3000}};
     const std::size_t steps = World(job).schedule().steps[1].size();
     for (std::size_t missing = 0; missing < steps; ++missing) {

@@ -7,6 +7,7 @@
 #include "compress/convert.hpp"
 #include "executor_world.hpp"
 #include "oracle_data.hpp"
+#include "tests/support/every_algorithm.hpp"
 
 // Who learns of a value that is not finite, and what becomes of its residual.
 namespace gradwire::collectives {
@@ -31,7 +32,7 @@ std::size_t first_owned(const World& world, int rank) {
 }
 
 TEST(NonFinite, IsKnownToEveryRankAfterAnAllreduce) {
-  for (const char* algorithm : {"ring", "two-shot", "tree", "halving-doubling", "one-shot"}) {
+  for (const std::string& algorithm : algorithm_names()) {
     for (int ranks = 2; ranks <= 6; ++ranks) {
       World world({.algorithm = algorithm, .codec = "onebit", .ranks = ranks, .counts = {5000}});
       auto data = random_data(ranks, {5000}, 1, true);
@@ -47,11 +48,11 @@ TEST(NonFinite, IsKnownToEveryRankAfterAnAllreduce) {
 /// What a rank adds to its own part of a reduce-scatter is never encoded.
 TEST(NonFinite, InTheOwnersOwnPartIsSeenByTheOwner) {
   for (const char* codec : {"fp16", "bf16", "onebit", "onebit:block=64,scale=l2"}) {
-    for (const char* algorithm : {"ring", "two-shot", "halving-doubling"}) {
+    for (const Algorithm algorithm : reduce_scatter_algorithms()) {
       for (int ranks = 1; ranks <= 5; ++ranks) {
         for (int culprit = 0; culprit < ranks; ++culprit) {
           for (const float poison : {kNan, kInfinity, -kInfinity}) {
-            const Job job{.algorithm = algorithm,
+            const Job job{.algorithm = std::string(to_string(algorithm)),
                           .codec = codec,
                           .ranks = ranks,
                           .counts = {3000},
@@ -146,7 +147,7 @@ std::vector<HalfTensor> run_halves(World& world, const std::vector<float>& value
 }
 
 TEST(NonFinite, IsWhatDoesNotFitIntoA16BitTensor) {
-  for (const char* algorithm : {"ring", "two-shot", "tree", "halving-doubling", "one-shot"}) {
+  for (const std::string& algorithm : algorithm_names()) {
     for (const char* codec : {"bf16", "onebit", "none"}) {
       World world({.algorithm = algorithm, .codec = codec, .ranks = 2, .counts = {1000}});
       EXPECT_EQ(run_halves(world, {28'672.0F, 28'672.0F}, 1000)[1].value(7), 57'344.0F);

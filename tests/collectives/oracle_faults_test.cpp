@@ -4,6 +4,7 @@
 
 #include "gradwire/error.hpp"
 #include "oracle_data.hpp"
+#include "tests/support/every_algorithm.hpp"
 
 // Faults planted on purpose: each must be seen by the checks that oracle_test.cpp relies on.
 namespace gradwire::collectives {
@@ -120,7 +121,7 @@ struct Constant {
   double error = 0;  ///< how far the time average of the results is from the sum over ranks, relative
 };
 
-Constant run_constant(const char* algorithm, bool feedback, int operations) {
+Constant run_constant(const std::string& algorithm, bool feedback, int operations) {
   const auto codec = compress::make_reference_codec("onebit:block=64");
   const Counts counts{256};
   const Resolved resolved = resolve(Collective::allreduce, algorithm, *codec, counts, 4);
@@ -155,7 +156,7 @@ Constant run_constant(const char* algorithm, bool feedback, int operations) {
 /// What was not sent lies in the residuals, of which every rank has one per element whether it owns the
 /// element or not; and residuals don't grow, so that the time average's error falls as 1/T.
 TEST(ErrorFeedback, MakesTheTimeAverageConvergeAndNothingElseDoes) {
-  for (const char* algorithm : {"ring", "two-shot", "tree", "halving-doubling", "one-shot"}) {
+  for (const std::string& algorithm : algorithm_names()) {
     const Constant early = run_constant(algorithm, true, 400);
     const Constant late = run_constant(algorithm, true, 1600);
     EXPECT_LE(early.imbalance, 1e-6) << algorithm;

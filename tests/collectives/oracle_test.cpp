@@ -10,6 +10,7 @@
 #include "every_schedule.hpp"
 #include "gradwire/error.hpp"
 #include "oracle_data.hpp"
+#include "tests/support/every_algorithm.hpp"
 #include "tests/support/quick.hpp"
 
 namespace gradwire::collectives {
@@ -165,7 +166,7 @@ TEST(PlainOracle, FlushesAResidualIntoTheSum) {
 TEST(PlainOracle, ReduceScatterThenAllgatherIsAllreduce) {
   const auto codec = compress::make_reference_codec("none");
   const Counts counts{1000, 33};
-  for (const Algorithm algorithm : {Algorithm::ring, Algorithm::two_shot, Algorithm::halving_doubling}) {
+  for (const Algorithm algorithm : reduce_scatter_algorithms()) {
     for (int ranks = 1; ranks <= kMostRanks; ++ranks) {
       auto once = random_data(ranks, counts, 5, false);
       auto twice = once;

@@ -4,10 +4,12 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <string>
 #include <vector>
 
 #include "gradwire/reducer.hpp"
 #include "local_world.hpp"
+#include "tests/support/every_algorithm.hpp"
 
 namespace {
 
@@ -43,7 +45,7 @@ TEST(Allocations, TheCounterCounts) {
 
 TEST(Allocations, RunningAPlanMakesNone) {
   for (const char* transport : {"inproc", "shm", "tcp"}) {
-    for (const char* algorithm : {"ring", "two-shot", "tree", "halving-doubling", "one-shot"}) {
+    for (const std::string& algorithm : algorithm_names()) {
       std::atomic<std::size_t> made{0};
       expect_ranks(
           3,

@@ -13,6 +13,7 @@
 
 #include "gradwire/communicator.hpp"
 #include "local_world.hpp"
+#include "tests/support/every_algorithm.hpp"
 
 // What a Communicator does when ranks disagree, stop, or pass what makes no sense.
 
@@ -200,13 +201,8 @@ TEST_P(NonFinite, PropagatesWhenAskedTo) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Algorithms, NonFinite,
-                         testing::Values("ring", "two-shot", "tree", "halving-doubling", "one-shot"),
-                         [](const auto& instance) {
-                           std::string name = instance.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Algorithms, NonFinite, testing::ValuesIn(algorithm_names()),
+                         [](const auto& instance) { return identifier(instance.param); });
 
 TEST(Communicator, AbortEndsOperationsEverywhere) {
   const auto errors = run_ranks(4, [](Communicator& communicator) {

@@ -11,6 +11,7 @@
 
 #include "gradients.hpp"
 #include "local_world.hpp"
+#include "tests/support/every_algorithm.hpp"
 #include "tests/support/quick.hpp"
 
 namespace gradwire {
@@ -71,7 +72,7 @@ TEST(Reducer, SendsSmallTensorsRaw) {
 /// What went in is what came out plus what is kept: exactly, but for float32's rounding. Without feedback it
 /// is lost.
 TEST(Reducer, FeedbackConservesOverManySteps) {
-  const auto lost = [](const char* algorithm, bool feedback) {
+  const auto lost = [](const std::string& algorithm, bool feedback) {
     double worst = 0;
     expect_ranks(4, [&](Communicator& communicator) {
       std::vector<float> gradient(4096);
@@ -108,7 +109,7 @@ TEST(Reducer, FeedbackConservesOverManySteps) {
   };
   // A step rounds at most once for each rank and once for the owner, values of at most 8 times what goes in.
   constexpr double kBound = 5 * 0x1p-24 * 8 * 6;
-  for (const char* algorithm : {"ring", "two-shot", "tree", "halving-doubling", "one-shot"}) {
+  for (const std::string& algorithm : algorithm_names()) {
     EXPECT_LT(lost(algorithm, true), kBound) << algorithm;
     EXPECT_GT(lost(algorithm, false), 0.1) << algorithm;
   }
