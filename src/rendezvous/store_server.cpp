@@ -1,44 +1,21 @@
 #include "rendezvous/store_server.hpp"
 
-#include <fmt/format.h>
-#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <exception>
-#include <functional>
-#include <system_error>
 
+#include "base/background_thread.hpp"
 #include "base/stream_socket.hpp"
 #include "base/system_error.hpp"
-#include "gradwire/error.hpp"
 
 namespace gradwire::rendezvous {
 namespace {
 
 constexpr auto kFarewellPatience = std::chrono::seconds(1);
-
-/// The program's signals are not for a thread of ours.
-std::thread start_without_signals(std::function<void()> body) {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::thread thread;
-  std::exception_ptr failure;
-  try {
-    thread = std::thread(std::move(body));
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (failure) std::rethrow_exception(failure);
-  return thread;
-}
 
 }  // namespace
 
@@ -54,12 +31,7 @@ StoreServer::StoreServer(std::vector<base::UniqueFd> listeners, std::string job,
   }
   connections_.watch(wake_.get());
   for (const auto& listener : listeners_) connections_.watch(listener.get());
-  try {
-    thread_ = start_without_signals([this] { serve(); });
-  } catch (const std::system_error& error) {
-    throw Error(ErrorCode::system, fmt::format("cannot start the store's thread: {}", error.what()),
-                "allow this process more threads");
-  }
+  thread_ = base::start_background_thread("the store's thread", [this] { serve(); });
 }
 
 StoreServer::~StoreServer() {

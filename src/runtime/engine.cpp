@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <exception>
-#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "base/background_thread.hpp"
 #include "base/float_mode.hpp"
 #include "gradwire/error.hpp"
 #include "runtime/join.hpp"
@@ -265,12 +265,7 @@ void Engine::retire_finished() {
 void Engine::start_progress_thread() {
   const std::lock_guard lock(mutex_);
   if (progress_thread_.joinable() || !endpoint_) return;
-  try {
-    progress_thread_ = std::thread([this] { run_progress_thread(); });
-  } catch (const std::system_error& error) {
-    throw Error(ErrorCode::system, fmt::format("cannot start a progress thread: {}", error.what()),
-                "raise the limit on processes (ulimit -u), or go without overlap");
-  }
+  progress_thread_ = base::start_background_thread("a progress thread", [this] { run_progress_thread(); });
 }
 
 void Engine::run_progress_thread() {

@@ -6,7 +6,11 @@
 #include <array>
 #include <atomic>
 #include <cmath>
+#include <csignal>
+#include <cstdint>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -39,6 +43,32 @@ std::vector<std::vector<float>> noise_of_all(int ranks, std::size_t count, unsig
 
 bool same_bits(std::span<const float> a, std::span<const float> b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
+}
+
+/// How many threads of this process never take `signal`.
+int threads_that_block(int signal) {
+  int count = 0;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream status(thread.path() / "status");
+    for (std::string word; status >> word;) {
+      if (word != "SigBlk:") continue;
+      std::uint64_t mask = 0;
+      status >> std::hex >> mask;
+      if ((mask >> static_cast<unsigned>(signal - 1) & 1U) != 0) ++count;
+      break;
+    }
+  }
+  return count;
+}
+
+TEST(Communicator, ProgressThreadsTakeNoneOfTheProgramsSignals) {
+  const int before = threads_that_block(SIGTERM);
+  expect_ranks(2, [&](Communicator& communicator) {
+    communicator.start_progress_thread();
+    communicator.barrier();
+    EXPECT_EQ(threads_that_block(SIGTERM), before + 2);
+    communicator.barrier();
+  });
 }
 
 TEST(Communicator, AloneGivesBackWhatItGets) {
