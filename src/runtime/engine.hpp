@@ -15,6 +15,7 @@
 #include "collectives/host_executor.hpp"
 #include "gradwire/communicator.hpp"
 #include "runtime/operation.hpp"
+#include "runtime/positions.hpp"
 #include "transport/transport.hpp"
 
 namespace gradwire::runtime {
@@ -70,12 +71,6 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void run_progress_thread();
 
   // engine_failure.cpp
-  /// How far a rank has come.
-  struct Position {
-    std::uint32_t submitted = 0;
-    std::uint64_t order_hash = 0;
-    std::string waiting_for;
-  };
   void fail(const std::exception_ptr& thrown) noexcept;
   [[nodiscard]] static Error to_error(const std::exception_ptr& thrown);
   /// Tells the peers, and returns what the callers here are told.
@@ -85,12 +80,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   /// `first` is the rank whose patience ended first.
   [[nodiscard]] Error explain_timeout(int first) const;
   [[nodiscard]] Error explain_mismatch(const Error& cause) const;
-  void publish_position();
-  [[nodiscard]] Position own_position() const;
-  [[nodiscard]] static std::optional<Position> parse_position(const std::string& text);
-  /// By rank; nullopt where no answer came.
-  [[nodiscard]] std::vector<std::optional<Position>> collect_positions() const;
-  [[nodiscard]] std::string position_key(int rank) const;
+  /// Says that this rank and `peer` submitted as many operations, but others; nullopt unless they did.
+  [[nodiscard]] std::optional<Error> disagreement(const Positions& positions, int peer) const;
+  [[nodiscard]] Positions exchange() const;
 
   CommunicatorOptions options_;
   std::unique_ptr<transport::Endpoint> endpoint_;  ///< null when alone

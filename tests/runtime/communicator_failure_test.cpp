@@ -6,9 +6,14 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <latch>
 #include <limits>
+#include <memory>
+#include <optional>
+#include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "gradwire/communicator.hpp"
@@ -54,6 +59,76 @@ TEST(Communicator, DifferentOperationsAreAnOrderMismatchOnAllRanks) {
       EXPECT_EQ(error->code(), ErrorCode::order_mismatch) << error->what();
       EXPECT_THAT(error->what(), HasSubstr("(this one) waits for operation 0 (allreduce auto"));
     }
+  }
+}
+
+/// A store that runs `before_set` before each set.
+class WatchedStore final : public Store {
+ public:
+  WatchedStore(std::shared_ptr<Store> store, std::function<void(const std::string&)> before_set)
+      : store_(std::move(store)), before_set_(std::move(before_set)) {}
+  void set(const std::string& key, const std::string& value) override {
+    before_set_(key);
+    store_->set(key, value);
+  }
+  std::optional<std::string> get(const std::string& key, std::chrono::milliseconds timeout) override {
+    return store_->get(key, timeout);
+  }
+
+ private:
+  std::shared_ptr<Store> store_;
+  std::function<void(const std::string&)> before_set_;
+};
+
+/// Rank 1 submits nothing else than the others, but less, and hears of their failure before it learns more.
+TEST(Communicator, AMismatchIsNotBlamedOnWhoIsOnlyBehind) {
+  std::latch told(1);
+  const auto errors = run_ranks(
+      3,
+      [&](Communicator& communicator) {
+        std::vector<float> scattered(999);
+        const std::array tensors{OperationTensor{.tensor = std::span(scattered)}};
+        // Ranks 0 and 2 need nothing from rank 1 to get at each other's second operation.
+        Plan plan = communicator.plan_reduce_scatter(tensors, {.algorithm = "two-shot"});
+        if (communicator.rank() == 1) told.wait();
+        Work work = plan.start();
+        if (communicator.rank() != 1) {
+          std::vector<float> values(communicator.rank() == 2 ? 1001 : 1000);
+          communicator.allreduce(std::span(values), {.algorithm = "two-shot"});
+        }
+        work.wait();
+      },
+      [&](CommunicatorOptions& options) {
+        if (options.rank != 0) return;
+        options.store = std::make_shared<WatchedStore>(options.store, [&](const std::string& key) {
+          if (key.find("/position/") != std::string::npos) told.count_down();
+        });
+      });
+  for (const auto& error : errors) {
+    ASSERT_TRUE(error.has_value());
+    EXPECT_EQ(error->code(), ErrorCode::order_mismatch) << error->what();
+  }
+  EXPECT_EQ(errors[0]->peer(), 2) << errors[0]->what();
+  EXPECT_THAT(errors[0]->what(), HasSubstr("rank 0 (this one) waits for operation"));
+  EXPECT_EQ(errors[2]->peer(), 0) << errors[2]->what();
+}
+
+/// What a store throws is no reason to keep silent towards the peers, or to forget what happened.
+TEST(Communicator, AStoreThatThrowsDoesNotHideTheFailure) {
+  const auto errors = run_ranks(
+      3,
+      [](Communicator& communicator) {
+        std::vector<float> values(communicator.rank() == 2 ? 1001 : 1000);
+        communicator.allreduce(std::span(values));
+      },
+      [](CommunicatorOptions& options) {
+        options.store = std::make_shared<WatchedStore>(options.store, [](const std::string& key) {
+          if (key.find("/position/") != std::string::npos) throw std::runtime_error("the store is closed");
+        });
+      });
+  for (const auto& error : errors) {
+    ASSERT_TRUE(error.has_value());
+    EXPECT_EQ(error->code(), ErrorCode::order_mismatch) << error->what();
   }
 }
 

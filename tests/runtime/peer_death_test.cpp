@@ -1,9 +1,11 @@
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <csignal>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -73,6 +75,74 @@ TEST_P(PeerDeath, EndsTheStepOnEverySurvivorWithTheNameOfTheDead) {
     EXPECT_EQ(WEXITSTATUS(status), kNamedTheVictim) << "rank " << rank;
   }
   EXPECT_LT(std::chrono::steady_clock::now() - died, std::chrono::seconds(10));
+}
+
+/// A process that is killed and waited for in the end, stopped or not.
+class Child {
+ public:
+  explicit Child(const std::function<int()>& body) : pid_(::fork()) {
+    if (pid_ != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::_exit(body());
+  }
+  ~Child() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  /// The status when it stops, or ends; -1 without a process.
+  int wait() {
+    int status = -1;
+    if (pid_ > 0 && ::waitpid(pid_, &status, WUNTRACED) == pid_ && !WIFSTOPPED(status)) pid_ = -1;
+    return status;
+  }
+
+ private:
+  pid_t pid_;
+};
+
+constexpr std::chrono::seconds kPatience{3};
+constexpr int kTimedOut = 43;
+
+/// Reduces for ever, but for rank 0, which serves the store and stops.
+int live_until_the_store_stops(int rank, const std::string& job) {
+  try {
+    CommunicatorOptions options;
+    options.rank = rank;
+    options.world_size = 3;
+    options.job = job;
+    options.store_url = "unix://gradwire-test-" + job;
+    options.timeout = kPatience;
+    Communicator communicator(options);
+    std::vector<float> values(1000);
+    for (int step = 0;; ++step) {
+      if (rank == 0 && step == 50) ::raise(SIGSTOP);
+      communicator.allreduce(std::span(values));
+    }
+  } catch (const Error& error) {
+    const bool says_why = std::string(error.what()).find("the store") != std::string::npos;
+    return error.code() == ErrorCode::timeout && says_why ? kTimedOut : 1;
+  } catch (...) {
+    return 2;
+  }
+}
+
+TEST(StoppedRank, EndsTheOthersSoonAfterTheTimeoutThoughItServesTheStore) {
+  const std::string job = "stopped-rank-" + std::to_string(::getpid());
+  Child stopping([&] { return live_until_the_store_stops(0, job); });
+  Child one([&] { return live_until_the_store_stops(1, job); });
+  Child two([&] { return live_until_the_store_stops(2, job); });
+  ASSERT_TRUE(WIFSTOPPED(stopping.wait()));
+  const auto stopped = std::chrono::steady_clock::now();
+  for (Child* survivor : {&one, &two}) {
+    const int status = survivor->wait();
+    ASSERT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), kTimedOut);
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - stopped, kPatience + std::chrono::seconds(12));
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, PeerDeath, testing::Values("shm", "tcp", "auto"),
