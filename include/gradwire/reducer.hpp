@@ -76,7 +76,7 @@ class GRADWIRE_EXPORT Reducer {
   /// in any world size.
   [[nodiscard]] std::string save_collapsed_state();
   /// Takes either kind. Throws Error(invalid_argument) for bytes that are not a state, a state of other
-  /// tensors, or another rank's.
+  /// tensors, or another rank's, and where a tensor has a residual that goes raw here (`raw_below`).
   void load_state(const std::string& state);
   /// After the world size changed under averaging, or the loss scale: residuals times `factor`.
   void rescale_residuals(float factor);

@@ -144,7 +144,9 @@ void Reducer::Impl::wait() {
   const bool non_finite = std::any_of(buckets_.begin(), buckets_.end(),
                                       [](const auto& bucket) { return bucket.plan.non_finite(); });
   if (feedback_ && options_.transactional && !non_finite) {
-    for (ReducerSlot& slot : slots_) std::swap(slot.residual, slot.next);
+    for (ReducerSlot& slot : slots_) {
+      if (!slot.next.empty()) std::swap(slot.residual, slot.next);
+    }
     for (ReducerBucket& bucket : buckets_) bucket.plan.swap_residuals();
   }
   ++step_;

@@ -113,6 +113,14 @@ void Reducer::Impl::load_state(const std::string& state) {
     if (count != 0 && count != expected) {
       refuse(fmt::format("tensor '{}' has {} elements there and {} here", name, count, expected));
     }
+    if (count != 0 && slots_[found->second].raw) {
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format("tensor '{}' has a residual in the state and goes raw here, with a raw_below of "
+                      "{}: the residual would be lost",
+                      name, options_.raw_below),
+          "make the Reducer with the raw_below that the state was saved with");
+    }
     residuals[found->second].resize(static_cast<std::size_t>(count));
     if (!values.empty()) std::memcpy(residuals[found->second].data(), values.data(), values.size());
   }

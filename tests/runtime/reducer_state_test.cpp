@@ -111,6 +111,28 @@ TEST(Reducer, RefusesStatesThatDoNotFit) {
   EXPECT_TRUE(refused(empty.save_state()));
 }
 
+/// A residual has no use where its tensor goes raw: the caller decides about it, and nothing changes before.
+TEST(Reducer, RefusesResidualsForWhatGoesRaw) {
+  Communicator alone;
+  std::vector<float> values(2000);
+  const std::vector<NamedTensor> tensors{{"w", std::span(values)}};
+  Reducer encodes(alone, tensors, {.codec = "onebit"});
+  const std::string state = encodes.save_state();
+  Reducer raw(alone, tensors, {.codec = "onebit", .raw_below = 4000});
+  const std::string before = raw.save_state();
+  try {
+    raw.load_state(state);
+    ADD_FAILURE() << "a residual was dropped";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+    EXPECT_THAT(error.what(), testing::HasSubstr("tensor 'w' has a residual in the state and goes raw here"));
+  }
+  EXPECT_EQ(raw.save_state(), before);
+  // The other way round there is nothing to lose.
+  encodes.load_state(before);
+  EXPECT_THAT(encodes.residual("w"), testing::Each(0.0F));
+}
+
 /// The step in which a peer is lost leaves the state of the one before, and no later step claims success.
 TEST(Reducer, ALostPeerLeavesTheLastFinishedStep) {
   std::barrier first_step_ended(3);
