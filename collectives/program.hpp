@@ -7,6 +7,7 @@
 #include "collectives/layout.hpp"
 #include "collectives/schedule.hpp"
 #include "compress/codec.hpp"
+#include "wire/header.hpp"
 
 namespace gradwire::collectives {
 
@@ -59,6 +60,11 @@ struct Program {
   std::size_t frame_bytes = 0;      ///< memory for frames that do not alias
   std::uint64_t payload_bytes = 0;  ///< sent by one run, by the codec's bound
   std::uint64_t frames = 0;         ///< sent by one run
+
+  /// Sent by one run, headers included.
+  [[nodiscard]] std::uint64_t wire_bytes() const noexcept {
+    return payload_bytes + frames * wire::kHeaderBytes;
+  }
 };
 
 /// Throws Error(unsupported) when a codec of variable size meets segments of several pieces.

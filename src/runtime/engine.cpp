@@ -242,14 +242,9 @@ void Engine::retire_finished() {
   for (auto& operation : active_) {
     if (!operation->finished()) continue;
     operation->settle();
-    std::uint64_t bytes = 0;
-    for (const Part& part : operation->parts) {
-      const auto& program = part.executor.program();
-      bytes += program.payload_bytes + program.frames * wire::kHeaderBytes;
-    }
     {
       const std::lock_guard lock(mutex_);
-      traffic_.wire_bytes_sent += bytes;
+      traffic_.wire_bytes_sent += operation->wire_bytes;
       ++traffic_.operations;
       operation->completed.fetch_add(1);
     }

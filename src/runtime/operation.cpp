@@ -132,7 +132,10 @@ std::shared_ptr<Operation> build_operation(Collective collective, std::span<cons
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (tensors[i].tensor.dtype != DType::float32) operation->scratch[i].resize(tensors[i].tensor.count);
   }
-  for (Part& part : operation->parts) part.buffers.resize(part.tensors.size());
+  for (Part& part : operation->parts) {
+    part.buffers.resize(part.tensors.size());
+    operation->wire_bytes += part.executor.program().wire_bytes();
+  }
   operation->bind(tensors);
   return operation;
 }

@@ -33,6 +33,7 @@ struct Operation {
   std::uint64_t fingerprint = 0;  ///< of the description and the tag
   std::vector<OperationTensor> tensors;
   std::vector<Part> parts;
+  std::uint64_t wire_bytes = 0;             ///< sent by one run, headers included
   std::vector<std::vector<float>> scratch;  ///< float32 sums of 16-bit tensors
 
   // Run state.

@@ -47,17 +47,12 @@ Work Plan::start() {
 
 void Plan::run() { start().wait(); }
 
-std::uint64_t Plan::wire_bytes() const {
-  std::uint64_t bytes = 0;
-  for (const auto& [codec, sent] : wire_bytes_by_codec()) bytes += sent;
-  return bytes;
-}
+std::uint64_t Plan::wire_bytes() const { return operation().wire_bytes; }
 
 std::map<std::string, std::uint64_t> Plan::wire_bytes_by_codec() const {
   std::map<std::string, std::uint64_t> bytes;
   for (const auto& part : operation().parts) {
-    const auto& program = part.executor.program();
-    bytes[part.executor.codec().spec()] += program.payload_bytes + program.frames * wire::kHeaderBytes;
+    bytes[part.executor.codec().spec()] += part.executor.program().wire_bytes();
   }
   return bytes;
 }
