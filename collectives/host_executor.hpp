@@ -68,6 +68,7 @@ class HostExecutor {
   };
   struct PeerState {
     std::size_t received = 0;
+    bool front_checked = false;  ///< the frame after those is the right one, and waits for its cell
     std::size_t posted = 0;
     std::size_t reaped = 0;
     std::uint64_t base = 0;  ///< channel.posted when this run's first frame was posted

@@ -96,6 +96,7 @@ void TcpLink::count_completed() noexcept {
 bool TcpLink::look_for_end(Clock::time_point now) {
   std::size_t goodbyes = 0;
   for (const auto& connection : connections_) {
+    if (!connection.has_ended()) continue;
     LinkEnd end = connection.end();
     if (end.kind == LinkEnd::Kind::goodbye) ++goodbyes;
     if (end.is_failure()) peer_end_ = std::move(end);
@@ -106,8 +107,8 @@ bool TcpLink::look_for_end(Clock::time_point now) {
     control_.expect_input();
     control_.read(now);
   }
-  if (LinkEnd said = control_.end(); said.is_failure() && peer_end_.kind != LinkEnd::Kind::garbage) {
-    peer_end_ = std::move(said);
+  if (control_.has_ended() && peer_end_.kind != LinkEnd::Kind::garbage) {
+    if (LinkEnd said = control_.end(); said.is_failure()) peer_end_ = std::move(said);
   }
   return peer_end_.kind != LinkEnd::Kind::open;
 }
