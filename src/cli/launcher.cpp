@@ -1,7 +1,6 @@
 #include "cli/launcher.hpp"
 
 #include <fmt/format.h>
-#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include <random>
 #include <system_error>
 
+#include "base/usable_cores.hpp"
 #include "cli/child_process.hpp"
 #include "cli/file_limit.hpp"
 #include "cli/launch_signals.hpp"
@@ -43,13 +43,6 @@ struct Rank {
   std::optional<RankEnd> end;
 };
 
-int available_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) != 0) return static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
-  return CPU_COUNT(&set);
-}
-
 void set_unless_set(Variables& variables, const char* name, const std::string& value) {
   if (std::getenv(name) == nullptr) variables.emplace_back(name, value);
 }
@@ -60,7 +53,7 @@ Variables shared_variables(const LaunchOptions& options) {
   Variables out{{"GRADWIRE_WORLD_SIZE", std::to_string(options.ranks)},
                 {"GRADWIRE_JOB", job},
                 {"GRADWIRE_STORE", "unix://gradwire-" + job}};
-  const std::string threads = std::to_string(std::max(1, available_cores() / options.ranks));
+  const std::string threads = std::to_string(std::max(1, base::usable_cores() / options.ranks));
   set_unless_set(out, "OMP_NUM_THREADS", threads);
   set_unless_set(out, "OPENBLAS_NUM_THREADS", threads);
   set_unless_set(out, "OMP_WAIT_POLICY", "passive");

@@ -9,6 +9,8 @@
 #include <immintrin.h>
 #endif
 
+#include "base/usable_cores.hpp"
+
 namespace gradwire::transport {
 namespace {
 
@@ -35,17 +37,10 @@ void relax() noexcept {
 #endif
 }
 
-int usable_cores() noexcept {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return CPU_COUNT(&set);
-}
-
 }  // namespace
 
 Patience patience_for(int ranks_here) noexcept {
-  return ranks_here <= usable_cores() ? Patience::spin : Patience::yield;
+  return ranks_here <= base::usable_cores() ? Patience::spin : Patience::yield;
 }
 
 MeshEndpoint::MeshEndpoint(int rank, std::vector<std::unique_ptr<PeerLink>> links,
