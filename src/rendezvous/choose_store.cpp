@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "base/fnv1a.hpp"
 #include "gradwire/error.hpp"
 #include "rendezvous/store_url.hpp"
 
@@ -42,9 +43,7 @@ std::string socket_name(const std::string& job) {
   constexpr std::size_t kLongest = 64;
   std::string name = job;
   if (name.size() > kLongest) {
-    std::uint64_t hash = 0xcbf29ce484222325;
-    for (const char c : job) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-    name = fmt::format("{}~{:016x}", job.substr(0, kLongest - 17), hash);
+    name = fmt::format("{}~{:016x}", job.substr(0, kLongest - 17), base::fnv1a(job));
   }
   return fmt::format("gradwire-{}-{}", geteuid(), name);
 }

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "base/fnv1a.hpp"
 #include "collectives/resolve.hpp"
 #include "gradwire/error.hpp"
 
@@ -13,15 +14,6 @@ namespace gradwire::runtime {
 namespace {
 
 using collectives::Collective;
-
-/// FNV-1a: stable across builds, which the order hash has to be.
-std::uint64_t hash_of(std::string_view text) noexcept {
-  std::uint64_t hash = 14695981039346656037ULL;
-  for (const char character : text) {
-    hash = (hash ^ static_cast<unsigned char>(character)) * 1099511628211ULL;
-  }
-  return hash;
-}
 
 const std::string& codec_of(const OperationTensor& tensor, const OperationOptions& options,
                             const std::string& codec_override) {
@@ -157,7 +149,7 @@ void Operation::bind(std::span<const OperationTensor> replacement) {
 
 void Operation::set_tag(std::uint32_t new_tag) noexcept {
   tag = new_tag;
-  fingerprint = chain_hash(hash_of(description), tag);
+  fingerprint = chain_hash(base::fnv1a(description), tag);
 }
 
 std::string Operation::name() const {
