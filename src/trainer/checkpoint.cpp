@@ -51,7 +51,6 @@ static_assert(sizeof(Preamble) == 32);
               "check the folder, its permissions and the free space");
 }
 
-/// A file descriptor that closes itself.
 std::string_view bytes_of(const FloatArena& arena) {
   return {reinterpret_cast<const char*>(arena.data()), arena.size() * sizeof(float)};
 }

@@ -46,7 +46,8 @@ Callers::Callers(const EndpointOptions& options, AddressRecord& record) : option
   }
 }
 
-void Callers::accept(bool shm, std::vector<Greeting>& greetings, Meetings& meetings) {
+void Callers::accept(Door door, std::vector<Greeting>& greetings, Meetings& meetings) {
+  const bool shm = door == Door::local;
   const base::UniqueFd& listener = shm ? unix_listener_ : tcp_listener_;
   while (true) {
     base::SocketAddress address;

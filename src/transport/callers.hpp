@@ -9,7 +9,9 @@
 
 namespace gradwire::transport {
 
-/// The doors of a rank, a Unix socket and a TCP one, and what stands inside them and has not said hello yet.
+enum class Door { local, tcp };  ///< local: a Unix socket
+
+/// The doors of a rank, and what stands inside them and has not said hello yet.
 class Callers {
  public:
   /// Listens where the options say, and notes in `record` where that is. Throws Error (system,
@@ -25,7 +27,7 @@ class Callers {
 
   /// Adds whoever waits to the greetings. Throws Error(system) when there are no descriptors left, not even
   /// by dropping strangers.
-  void accept(bool shm, std::vector<Greeting>& greetings, Meetings& meetings);
+  void accept(Door door, std::vector<Greeting>& greetings, Meetings& meetings);
   /// Lets go of callers that have not said a whole hello in time.
   void drop_silent(std::vector<Greeting>& greetings, Meetings& meetings) const;
 

@@ -15,6 +15,15 @@ namespace {
 
 constexpr std::chrono::seconds kRedialTime{5};
 
+Greeting greeting_of(int peer, base::UniqueFd socket, std::string from) {
+  Greeting greeting;
+  greeting.socket = std::move(socket);
+  greeting.from = std::move(from);
+  greeting.dialed = true;
+  greeting.peer = peer;
+  return greeting;
+}
+
 }  // namespace
 
 Dialer::Dialer(const EndpointOptions& options, MeshDirectory& directory, Meetings& meetings,
@@ -52,19 +61,17 @@ void Dialer::try_again(int peer) {
 
 bool Dialer::dial_shm(int peer, Clock::time_point give_up) {
   const AddressRecord& record = directory_.of(peer);
-  Greeting greeting;
+  base::UniqueFd socket;
   while (true) {
     if (record.group != directory_.own().group || record.unix_name.empty()) return false;
-    greeting.socket = dial_unix(record.unix_name);
-    if (greeting.socket) break;
+    socket = dial_unix(record.unix_name);
+    if (socket) break;
     // On another host nobody can listen; on this one the record must be of an earlier run.
     if (!directory_.is_on_this_host(peer) || Clock::now() >= give_up) return false;
     try_again(peer);
   }
-  greeting.from = fmt::format("rank {}", peer);
-  greeting.dialed = true;
+  Greeting greeting = greeting_of(peer, std::move(socket), fmt::format("rank {}", peer));
   greeting.shm = true;
-  greeting.peer = peer;
   base::UniqueFd memory;
   meetings_.with(peer).memory = std::make_shared<const PairMemory>(PairMemory::create(memory));
   const std::array<int, 2> descriptors{bell_.fd(), memory.get()};
@@ -85,12 +92,9 @@ void Dialer::dial_tcp_connection(int peer, int connection, Clock::time_point giv
           "name the network interface that leads to the other hosts on all ranks", peer);
     }
     address.set_scope(scope_);
-    Greeting greeting;
-    greeting.socket = dial_tcp(address, give_up, problem);
-    if (greeting.socket) {
-      greeting.from = fmt::format("rank {} at {}", peer, address.text());
-      greeting.dialed = true;
-      greeting.peer = peer;
+    if (base::UniqueFd socket = dial_tcp(address, give_up, problem)) {
+      Greeting greeting =
+          greeting_of(peer, std::move(socket), fmt::format("rank {} at {}", peer, address.text()));
       greeting.connection = connection;
       meetings_.introduce(greeting, {});
       greetings_.push_back(std::move(greeting));

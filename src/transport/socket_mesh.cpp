@@ -92,8 +92,8 @@ void Mesher::greet() {
     if (Clock::now() >= deadline_ && !meetings_.missing().empty()) throw unfinished();
     callers_.drop_silent(greetings_, meetings_);
   }
-  if (ready > 0 && wanted[0].revents != 0) callers_.accept(true, greetings_, meetings_);
-  if (ready > 0 && wanted[1].revents != 0) callers_.accept(false, greetings_, meetings_);
+  if (ready > 0 && wanted[0].revents != 0) callers_.accept(Door::local, greetings_, meetings_);
+  if (ready > 0 && wanted[1].revents != 0) callers_.accept(Door::tcp, greetings_, meetings_);
 }
 
 Error Mesher::unfinished() const {
