@@ -34,6 +34,11 @@ bool connected_to_itself(int fd) {
 
 }  // namespace
 
+void keep_lively(int fd) noexcept {
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+}
+
 bool wait_for(int fd, short events, Clock::time_point deadline) {
   for (;;) {
     const auto left =
@@ -67,10 +72,6 @@ UniqueFd connect_to(const SocketAddress& address, Clock::time_point deadline, in
   if (!fd) {
     error = errno;
     return {};
-  }
-  if (family != AF_UNIX) {
-    set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
-    set_option(fd.get(), SOL_SOCKET, SO_KEEPALIVE, 1);
   }
   if (::connect(fd.get(), address.get(), address.size) != 0) {
     error = errno;

@@ -15,6 +15,9 @@ namespace gradwire::base {
 [[nodiscard]] UniqueFd connect_to(const SocketAddress& address,
                                   std::chrono::steady_clock::time_point deadline, int& error);
 
+/// Has a TCP connection send small messages at once, and find out when the other host is gone.
+void keep_lively(int fd) noexcept;
+
 /// Waits for poll()'s `events`; false at the deadline.
 [[nodiscard]] bool wait_for(int fd, short events, std::chrono::steady_clock::time_point deadline);
 

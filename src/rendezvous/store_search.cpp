@@ -46,6 +46,7 @@ base::UniqueFd knock(const base::SocketAddress& address, const std::string& hell
     findings.trouble = base::errno_text(error);
     return {};
   }
+  if (address.family() != AF_UNIX) base::keep_lively(fd.get());
   if (address.family() == AF_UNIX && !base::peer_is_this_user(fd.get())) {
     findings.trouble = "another user's process holds that socket";
     return {};

@@ -58,8 +58,7 @@ base::UniqueFd dial_tcp(const base::SocketAddress& address, Clock::time_point de
 }
 
 void tune_tcp(const base::UniqueFd& socket, double link_rate) noexcept {
-  set(socket, IPPROTO_TCP, TCP_NODELAY, 1);
-  set(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
+  base::keep_lively(socket.get());
   set(socket, IPPROTO_TCP, TCP_KEEPIDLE, kProbeAfterSeconds);
   set(socket, IPPROTO_TCP, TCP_KEEPINTVL, kProbeEverySeconds);
   set(socket, IPPROTO_TCP, TCP_KEEPCNT, kProbes);
