@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "base/limits.hpp"
 #include "gradwire/error.hpp"
 
 namespace gradwire::base {
@@ -59,9 +60,6 @@ constexpr std::array kVariables{
     EnvironmentVariable{"SLURM_STEP_NODELIST", "srun: ranks meet on the first node of this list"},
     EnvironmentVariable{"SLURM_JOB_NODELIST", "srun: likewise, where SLURM_STEP_NODELIST is not set"},
 };
-
-constexpr int kMaxWorldSize = 1'000'000;
-constexpr std::size_t kMaxJobLength = 200;
 
 [[noreturn]] void refuse(const char* name, std::string_view value, std::string_view allowed) {
   throw Error(ErrorCode::invalid_argument, fmt::format("{}={} makes no sense", name, value),
@@ -136,7 +134,7 @@ class Reader {
 
 /// Sets rank and world size from a pair of variables that both are there.
 void take_rank(Environment& out, const Reader& reader, const char* rank, const char* size) {
-  out.world_size = reader.small(size, 1, kMaxWorldSize).value_or(1);
+  out.world_size = reader.small(size, 1, kMaxRanks).value_or(1);
   out.rank = reader.small(rank, 0, out.world_size - 1).value_or(0);
 }
 
@@ -155,24 +153,24 @@ void read_launcher(Environment& out, const Reader& reader) {
   } else if (reader.has("RANK") && reader.has("WORLD_SIZE")) {
     out.launcher = Launcher::torchrun;
     take_rank(out, reader, "RANK", "WORLD_SIZE");
-    out.local_rank = reader.small("LOCAL_RANK", 0, kMaxWorldSize);
-    out.local_size = reader.small("LOCAL_WORLD_SIZE", 1, kMaxWorldSize);
+    out.local_rank = reader.small("LOCAL_RANK", 0, kMaxRanks);
+    out.local_size = reader.small("LOCAL_WORLD_SIZE", 1, kMaxRanks);
   } else if (reader.has("OMPI_COMM_WORLD_RANK") && reader.has("OMPI_COMM_WORLD_SIZE")) {
     out.launcher = Launcher::open_mpi;
     take_rank(out, reader, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE");
-    out.local_rank = reader.small("OMPI_COMM_WORLD_LOCAL_RANK", 0, kMaxWorldSize);
-    out.local_size = reader.small("OMPI_COMM_WORLD_LOCAL_SIZE", 1, kMaxWorldSize);
+    out.local_rank = reader.small("OMPI_COMM_WORLD_LOCAL_RANK", 0, kMaxRanks);
+    out.local_size = reader.small("OMPI_COMM_WORLD_LOCAL_SIZE", 1, kMaxRanks);
   } else if (reader.has("PMI_RANK") && reader.has("PMI_SIZE") && reader.has("MPI_LOCALRANKID")) {
     // Before Slurm: Hydra's proxies may have been started by srun. What srun itself sets of these lacks the
     // third.
     out.launcher = Launcher::hydra;
     take_rank(out, reader, "PMI_RANK", "PMI_SIZE");
-    out.local_rank = reader.small("MPI_LOCALRANKID", 0, kMaxWorldSize);
-    out.local_size = reader.small("MPI_LOCALNRANKS", 1, kMaxWorldSize);
+    out.local_rank = reader.small("MPI_LOCALRANKID", 0, kMaxRanks);
+    out.local_size = reader.small("MPI_LOCALNRANKS", 1, kMaxRanks);
   } else if (reader.has("SLURM_PROCID") && reader.has("SLURM_NTASKS") && reader.has("SLURM_STEP_ID")) {
     out.launcher = Launcher::slurm;
     take_rank(out, reader, "SLURM_PROCID", "SLURM_NTASKS");
-    out.local_rank = reader.small("SLURM_LOCALID", 0, kMaxWorldSize);
+    out.local_rank = reader.small("SLURM_LOCALID", 0, kMaxRanks);
     const auto job = reader.integer("SLURM_JOB_ID", 0, INT64_MAX);
     if (job) out.slurm_job = static_cast<std::uint64_t>(*job);
     out.slurm_nodes = reader.text("SLURM_STEP_NODELIST")
@@ -182,8 +180,8 @@ void read_launcher(Environment& out, const Reader& reader) {
 
 std::string name_job(const Environment& out, const Reader& reader) {
   if (const auto job = reader.text("GRADWIRE_JOB")) {
-    if (job->size() > kMaxJobLength) {
-      refuse("GRADWIRE_JOB", *job, fmt::format("at most {} characters", kMaxJobLength));
+    if (job->size() > kMaxJobBytes) {
+      refuse("GRADWIRE_JOB", *job, fmt::format("at most {} bytes", kMaxJobBytes));
     }
     return *job;
   }
@@ -195,15 +193,15 @@ std::string name_job(const Environment& out, const Reader& reader) {
       // The agent's own port is what differs between two jobs of one host that nobody has named.
       return fmt::format("torchrun-{}-{}-{}-{}", part("TORCHELASTIC_RUN_ID", "none"), out.master_address,
                          out.master_port, part("TORCHELASTIC_RESTART_COUNT", "0"))
-          .substr(0, kMaxJobLength);
+          .substr(0, kMaxJobBytes);
     case Launcher::open_mpi:
       if (reader.has("PMIX_NAMESPACE")) {
-        return fmt::format("mpirun-{}", part("PMIX_NAMESPACE", "")).substr(0, kMaxJobLength);
+        return fmt::format("mpirun-{}", part("PMIX_NAMESPACE", "")).substr(0, kMaxJobBytes);
       }
       break;
     case Launcher::slurm:
       return fmt::format("slurm-{}-{}", part("SLURM_JOB_ID", "none"), part("SLURM_STEP_ID", "0"))
-          .substr(0, kMaxJobLength);
+          .substr(0, kMaxJobBytes);
     case Launcher::none:
     case Launcher::gradwire:
     case Launcher::hydra: break;
@@ -232,7 +230,7 @@ Environment Environment::read(const Lookup& lookup) {
   out.host_id = reader.text("GRADWIRE_HOSTID").value_or("");
   out.check = reader.flag("GRADWIRE_CHECK").value_or(out.check);
   out.timeout = reader.duration("GRADWIRE_TIMEOUT").value_or(out.timeout);
-  out.connections = reader.small("GRADWIRE_CONNECTIONS", 1, 64).value_or(out.connections);
+  out.connections = reader.small("GRADWIRE_CONNECTIONS", 1, kMaxConnections).value_or(out.connections);
   return out;
 }
 

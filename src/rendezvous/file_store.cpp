@@ -13,6 +13,7 @@
 
 #include "base/byte_reader.hpp"
 #include "base/byte_writer.hpp"
+#include "base/limits.hpp"
 #include "base/system_error.hpp"
 #include "gradwire/error.hpp"
 #include "rendezvous/store_protocol.hpp"
@@ -30,7 +31,7 @@ constexpr std::uint8_t kJoin = 2;   // a rank is in it
 constexpr std::uint8_t kSet = 3;
 constexpr std::uint8_t kEnd = 4;  // nobody may join any more
 constexpr std::size_t kRecordHead = 17;
-constexpr std::size_t kMaxRecord = kRecordHead + kMaxStoreJob + kMaxKey + kMaxValue;
+constexpr std::size_t kMaxRecord = kRecordHead + base::kMaxJobBytes + kMaxKey + kMaxValue;
 
 /// A process that was stopped while it held the lock would otherwise hold up everybody forever.
 constexpr std::chrono::seconds kLockPatience{60};

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/limits.hpp"
 #include "gradwire/error.hpp"
 #include "gradwire/store.hpp"
 #include "rendezvous/file_store.hpp"
@@ -16,15 +17,15 @@ std::shared_ptr<Store> open_store(const std::string& url, int rank, std::chrono:
     throw Error(ErrorCode::invalid_argument, fmt::format("rank {} cannot open a store", rank),
                 "number ranks from 0");
   }
-  if (static_cast<std::uint32_t>(rank) >= rendezvous::kMaxStoreRanks) {
+  if (rank >= base::kMaxRanks) {
     throw Error(ErrorCode::invalid_argument, fmt::format("rank {} cannot open a store", rank),
-                fmt::format("use at most {} ranks", rendezvous::kMaxStoreRanks));
+                fmt::format("use at most {} ranks", base::kMaxRanks));
   }
   const StoreUrl parsed = rendezvous::parse_store_url(url);
-  if (parsed.job.size() > rendezvous::kMaxStoreJob) {
+  if (parsed.job.size() > base::kMaxJobBytes) {
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("a job's name of {} bytes is too long", parsed.job.size()),
-                fmt::format("keep it to {}", rendezvous::kMaxStoreJob));
+                fmt::format("keep it to {} bytes", base::kMaxJobBytes));
   }
   if (parsed.scheme == StoreUrl::Scheme::file) {
     return std::make_shared<rendezvous::FileStore>(parsed.place, parsed.job, rank, timeout);

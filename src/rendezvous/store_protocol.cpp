@@ -7,6 +7,7 @@
 
 #include "base/byte_reader.hpp"
 #include "base/byte_writer.hpp"
+#include "base/limits.hpp"
 #include "gradwire/error.hpp"
 
 namespace gradwire::rendezvous {
@@ -92,10 +93,10 @@ Parsed read_store_hello(std::string_view bytes, StoreHello& hello, std::size_t& 
   }
   if (bytes.size() < kStoreHelloHead) return Parsed::incomplete;
   hello.rank = in.read<std::uint32_t>();
-  if (hello.rank >= kMaxStoreRanks) return Parsed::garbage;
+  if (hello.rank >= base::kMaxRanks) return Parsed::garbage;
   hello.session = in.read<std::uint64_t>();
   const std::size_t job_size = in.read<std::uint16_t>();
-  if (job_size > kMaxStoreJob) return Parsed::garbage;
+  if (job_size > base::kMaxJobBytes) return Parsed::garbage;
   size = kStoreHelloHead + job_size;
   if (bytes.size() < size) return Parsed::incomplete;
   hello.job = in.text(job_size);

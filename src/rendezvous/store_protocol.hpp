@@ -25,8 +25,6 @@ namespace gradwire::rendezvous {
 inline constexpr std::uint8_t kStoreVersion = 1;
 inline constexpr std::size_t kMaxKey = 1024;
 inline constexpr std::size_t kMaxValue = 1U << 20U;
-inline constexpr std::size_t kMaxStoreJob = 1024;
-inline constexpr std::uint32_t kMaxStoreRanks = 65536;
 /// What a server keeps at most, however many connect: values, and messages that are not whole or not sent.
 inline constexpr std::size_t kMaxStoreTable = 256U << 20U;
 inline constexpr std::size_t kMaxStoreBuffers = 64U << 20U;

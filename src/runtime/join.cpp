@@ -30,17 +30,8 @@ transport::EndpointOptions endpoint_options(const CommunicatorOptions& options) 
   return endpoint;
 }
 
-void check_options(const CommunicatorOptions& options) {
-  if (options.world_size < 1) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("a world size of {}", options.world_size),
-                "pass the number of ranks, 1 or more");
-  }
-  if (options.rank < 0 || options.rank >= options.world_size) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("rank {} in a world of {}", options.rank, options.world_size),
-                "ranks are numbered from 0 to world size - 1");
-  }
-  if (!options.link_rate.empty()) (void)transport::parse_rate(options.link_rate);
+/// What is not the transport's business.
+void check_rest(const CommunicatorOptions& options) {
   if (!options.codec.empty()) (void)compress::make_codec(options.codec);
   if (options.timeout.count() <= 0) {
     throw Error(ErrorCode::invalid_argument, "a timeout that is not positive",
@@ -51,8 +42,10 @@ void check_options(const CommunicatorOptions& options) {
 }  // namespace
 
 std::unique_ptr<transport::Endpoint> join(CommunicatorOptions& options) {
-  check_options(options);
   options.timeout = std::min(options.timeout, kLongestTimeout);
+  auto endpoint = endpoint_options(options);
+  transport::check(endpoint);
+  check_rest(options);
   if (options.world_size == 1) return nullptr;
   if (!options.store) options.store = open_store(options.store_url, options.rank, options.timeout);
   if (options.interface.empty()) {
@@ -60,7 +53,8 @@ std::unique_ptr<transport::Endpoint> join(CommunicatorOptions& options) {
       options.interface = address->scoped_host();
     }
   }
-  return transport::connect(endpoint_options(options), *options.store);
+  endpoint.interface = options.interface;
+  return transport::connect(endpoint, *options.store);
 }
 
 }  // namespace gradwire::runtime

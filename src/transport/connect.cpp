@@ -1,37 +1,39 @@
 #include <fmt/format.h>
 
+#include "base/limits.hpp"
 #include "transport/inproc/inproc_transport.hpp"
 #include "transport/mesh_endpoint.hpp"
 #include "transport/socket_mesh.hpp"
 #include "transport/transport.hpp"
-#include "wire/hello.hpp"
 
 namespace gradwire::transport {
 namespace {
 
-constexpr int kMaxRanks = 65536;
-constexpr int kMaxConnections = 64;
-
-[[noreturn]] void refuse(const std::string& what, const char* advice) {
+[[noreturn]] void refuse(const std::string& what, std::string_view advice) {
   throw Error(ErrorCode::invalid_argument, what, advice);
 }
 
+}  // namespace
+
 void check(const EndpointOptions& options) {
-  if (options.world_size < 1 || options.world_size > kMaxRanks) {
-    refuse(fmt::format("a world of {} ranks", options.world_size), "use 1 to 65536 ranks");
+  if (options.world_size < 1 || options.world_size > base::kMaxRanks) {
+    refuse(fmt::format("a world of {} ranks", options.world_size),
+           fmt::format("use 1 to {} ranks", base::kMaxRanks));
   }
   if (options.rank < 0 || options.rank >= options.world_size) {
     refuse(fmt::format("rank {} in a world of {}", options.rank, options.world_size),
            "number the ranks from 0, all with the same world size");
   }
-  if (options.job.size() > wire::kMaxJobBytes) {
-    refuse(fmt::format("a job name of {} bytes", options.job.size()), "choose one of at most 255");
+  if (options.job.size() > base::kMaxJobBytes) {
+    refuse(fmt::format("a job name of {} bytes", options.job.size()),
+           fmt::format("choose one of at most {}", base::kMaxJobBytes));
   }
   if (options.kind != "auto" && options.kind != "shm" && options.kind != "tcp" && options.kind != "inproc") {
     refuse(fmt::format("the unknown transport '{}'", options.kind), "use auto, shm, tcp or inproc");
   }
-  if (options.connections_per_peer < 1 || options.connections_per_peer > kMaxConnections) {
-    refuse(fmt::format("{} connections per peer", options.connections_per_peer), "use 1 to 64");
+  if (options.connections_per_peer < 1 || options.connections_per_peer > base::kMaxConnections) {
+    refuse(fmt::format("{} connections per peer", options.connections_per_peer),
+           fmt::format("use 1 to {}", base::kMaxConnections));
   }
   const double rate = options.link_rate;
   if (rate != 0 && !(rate >= kMinLinkRate && rate <= kMaxLinkRate)) {
@@ -43,8 +45,6 @@ void check(const EndpointOptions& options) {
            "use tcp or auto with it, or leave it out");
   }
 }
-
-}  // namespace
 
 std::unique_ptr<Endpoint> connect(const EndpointOptions& options, Store& store) {
   check(options);

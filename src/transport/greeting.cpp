@@ -12,7 +12,6 @@
 namespace gradwire::transport {
 namespace {
 
-constexpr std::size_t kPrefixBytes = 8;
 constexpr std::size_t kMostDescriptors = 2;
 
 }  // namespace
@@ -21,7 +20,7 @@ std::optional<wire::Hello> Greeting::read() {
   while (true) {
     const auto size = wire::hello_size(std::span(buffer_).first(have_), from);
     if (size && have_ == *size) return wire::read_hello(std::span(buffer_).first(have_), from);
-    const auto wanted = std::span(buffer_).subspan(have_, size.value_or(kPrefixBytes) - have_);
+    const auto wanted = std::span(buffer_).subspan(have_, size.value_or(wire::kHelloPrefixBytes) - have_);
     const ssize_t received = shm ? receive_with_descriptors(socket, wanted, descriptors, kMostDescriptors)
                                  : ::recv(socket.get(), wanted.data(), wanted.size(), MSG_DONTWAIT);
     if (received < 0 && errno == EINTR) continue;

@@ -97,6 +97,9 @@ class Endpoint {
   virtual void close(std::chrono::milliseconds patience) noexcept = 0;
 };
 
+/// Throws Error(invalid_argument) for options that no endpoint can have; connect() begins with it.
+void check(const EndpointOptions& options);
+
 /// Connects all ranks with each other: publishes this rank's addresses in `store` under keys that begin with
 /// "gradwire/<job>/<communicator>/", and waits for everybody. With world_size 1 nothing is published.
 /// Throws Error: timeout (naming the missing ranks), version_mismatch, invalid_argument, system.

@@ -11,7 +11,6 @@
 namespace gradwire::wire {
 namespace {
 
-constexpr std::size_t kPrefixBytes = 8;
 constexpr std::size_t kCrcBytes = 4;
 
 [[noreturn]] void refuse(const std::string& from, std::string_view what) {
@@ -44,17 +43,18 @@ Prefix read_prefix(std::span<const std::byte> bytes, const std::string& from) {
                 "install the same gradwire on all hosts");
   }
   if (prefix.reserved != 0) refuse(from, "a reserved byte in use");
-  if (prefix.job_bytes > kMaxJobBytes) refuse(from, "an overlong job name");
+  if (prefix.job_bytes > base::kMaxJobBytes) refuse(from, "an overlong job name");
   return prefix;
 }
 
 }  // namespace
 
 HelloBytes write_hello(const Hello& hello) {
-  if (hello.job.size() > kMaxJobBytes) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("the job's name has {} bytes, {} are the most", hello.job.size(), kMaxJobBytes),
-                "choose a shorter one");
+  if (hello.job.size() > base::kMaxJobBytes) {
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("the job's name has {} bytes, {} are the most", hello.job.size(), base::kMaxJobBytes),
+        "choose a shorter one");
   }
   HelloBytes bytes;
   base::ByteWriter writer(bytes.buffer);
@@ -78,7 +78,7 @@ HelloBytes write_hello(const Hello& hello) {
 }
 
 std::optional<std::size_t> hello_size(std::span<const std::byte> begin, const std::string& from) {
-  if (begin.size() < kPrefixBytes) return std::nullopt;
+  if (begin.size() < kHelloPrefixBytes) return std::nullopt;
   return kMinHelloBytes + read_prefix(begin, from).job_bytes;
 }
 
@@ -91,7 +91,7 @@ Hello read_hello(std::span<const std::byte> bytes, const std::string& from) {
   if (tail.read<std::uint32_t>() != base::crc32c(bytes.first(bytes.size() - kCrcBytes))) {
     refuse(from, "a wrong checksum");
   }
-  base::ByteReader reader(bytes.subspan(kPrefixBytes));
+  base::ByteReader reader(bytes.subspan(kHelloPrefixBytes));
   Hello hello;
   hello.communicator = reader.read<std::uint32_t>();
   hello.world_size = reader.read<std::uint32_t>();

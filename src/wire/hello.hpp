@@ -7,12 +7,15 @@
 #include <span>
 #include <string>
 
+#include "base/limits.hpp"
+
 namespace gradwire::wire {
 
 inline constexpr std::uint32_t kHelloMagic = 0x31485747;  // "GWH1" in memory
-inline constexpr std::size_t kMaxJobBytes = 255;
 inline constexpr std::size_t kMinHelloBytes = 52;
-inline constexpr std::size_t kMaxHelloBytes = kMinHelloBytes + kMaxJobBytes;
+inline constexpr std::size_t kMaxHelloBytes = kMinHelloBytes + base::kMaxJobBytes;
+/// Enough to tell a hello's length.
+inline constexpr std::size_t kHelloPrefixBytes = 8;
 
 /// In the place of the receiver's rank: whoever gets this hello is turned away, and which rank it has is not
 /// known or is taken.
@@ -21,7 +24,7 @@ inline constexpr std::uint32_t kNoRank = 0xFFFFFFFF;
 /// The first bytes on every connection, in both directions: who speaks, and as a part of what.
 /// docs/wire-format.md is normative.
 struct Hello {
-  std::string job;  ///< at most kMaxJobBytes
+  std::string job;  ///< at most base::kMaxJobBytes
   std::uint32_t communicator = 0;
   std::uint32_t world_size = 0;
   std::uint32_t rank = 0;         ///< of who sends this
@@ -43,7 +46,7 @@ struct HelloBytes {
 /// Throws Error(invalid_argument) when the job's name is too long.
 [[nodiscard]] HelloBytes write_hello(const Hello& hello);
 
-/// How long the hello is whose first bytes these are, or nullopt while that cannot be told yet.
+/// How long the hello is whose first bytes these are, or nullopt for fewer than kHelloPrefixBytes.
 /// `from` names who is connected ("10.0.0.7:4711", "rank 3") in the errors, which are those of read_hello.
 [[nodiscard]] std::optional<std::size_t> hello_size(std::span<const std::byte> begin,
                                                     const std::string& from);

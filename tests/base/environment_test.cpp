@@ -165,8 +165,10 @@ TEST(Environment, BadValuesNameTheVariableAndTheValue) {
   }
   EXPECT_THAT(refusal({{"GRADWIRE_RANK", "0"}, {"GRADWIRE_WORLD_SIZE", "0"}}),
               HasSubstr("GRADWIRE_WORLD_SIZE=0"));
+  EXPECT_THAT(refusal({{"GRADWIRE_RANK", "0"}, {"GRADWIRE_WORLD_SIZE", "65537"}}),
+              HasSubstr("GRADWIRE_WORLD_SIZE=65537"));
   EXPECT_THAT(refusal({{"MASTER_ADDR", "h"}, {"MASTER_PORT", "70000"}}), HasSubstr("MASTER_PORT=70000"));
-  EXPECT_THAT(refusal({{"GRADWIRE_JOB", std::string(201, 'x')}}), HasSubstr("GRADWIRE_JOB"));
+  EXPECT_THAT(refusal({{"GRADWIRE_JOB", std::string(256, 'x')}}), HasSubstr("GRADWIRE_JOB"));
 }
 
 TEST(Environment, EveryVariableHasAMeaningAndAppearsOnce) {

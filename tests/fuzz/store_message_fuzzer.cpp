@@ -3,6 +3,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/limits.hpp"
 #include "rendezvous/store_protocol.hpp"
 
 // Any bytes as each message of the store's protocol: a whole one is what writing what it holds gives again,
@@ -10,10 +11,10 @@
 
 namespace {
 
+using gradwire::base::kMaxJobBytes;
+using gradwire::base::kMaxRanks;
 using gradwire::rendezvous::kLongestWait;
 using gradwire::rendezvous::kMaxKey;
-using gradwire::rendezvous::kMaxStoreJob;
-using gradwire::rendezvous::kMaxStoreRanks;
 using gradwire::rendezvous::kMaxValue;
 using gradwire::rendezvous::kStoreAnswer;
 using gradwire::rendezvous::kStoreVersion;
@@ -32,7 +33,7 @@ void check_hello(std::string_view bytes) {
   if (gradwire::rendezvous::read_store_hello(bytes, hello, size) != Parsed::whole) return;
   require(size <= bytes.size());
   if (hello.version != kStoreVersion) return;
-  require(hello.rank < kMaxStoreRanks && hello.job.size() <= kMaxStoreJob);
+  require(hello.rank < kMaxRanks && hello.job.size() <= kMaxJobBytes);
   require(gradwire::rendezvous::write_store_hello(hello) == bytes.substr(0, size));
   for (std::size_t part = 0; part < size; ++part) {
     StoreHello cut;

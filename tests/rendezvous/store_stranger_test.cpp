@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/limits.hpp"
 #include "base/stream_socket.hpp"
 #include "gradwire/error.hpp"
 #include "gradwire/store.hpp"
@@ -179,10 +180,10 @@ TEST_F(Stranger, GetsThatDoNotWaitForTheirRepliesEndTheConnection) {
 
 TEST_F(Stranger, RanksThatCannotBeGetNoPlaceInMemory) {
   const auto fd = connect();
-  send_all(fd.get(), write_store_hello({kStoreVersion, kMaxStoreRanks, 99, "secret"}), Clock::now() + 1s);
+  send_all(fd.get(), write_store_hello({kStoreVersion, base::kMaxRanks, 99, "secret"}), Clock::now() + 1s);
   EXPECT_TRUE(closed(fd, 3000ms));
   try {
-    open_store(url_, static_cast<int>(kMaxStoreRanks), 1s);
+    open_store(url_, base::kMaxRanks, 1s);
     ADD_FAILURE() << "accepted";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::invalid_argument);

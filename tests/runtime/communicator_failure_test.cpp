@@ -320,6 +320,16 @@ TEST(Communicator, RefusesWhatMakesNoSense) {
   EXPECT_EQ(code_of([&] { Communicator({.rank = 0, .world_size = 0}); }), ErrorCode::invalid_argument);
   EXPECT_EQ(code_of([&] { Communicator({.rank = 4, .world_size = 2}); }), ErrorCode::invalid_argument);
   EXPECT_EQ(code_of([&] { Communicator({.link_rate = "fast"}); }), ErrorCode::invalid_argument);
+  // Before anybody waits for a store that is not there.
+  EXPECT_EQ(
+      code_of([&] { Communicator({.rank = 1, .world_size = 65537, .store_url = "tcp://127.0.0.1:9"}); }),
+      ErrorCode::invalid_argument);
+  EXPECT_EQ(
+      code_of([&] {
+        Communicator(
+            {.rank = 1, .world_size = 2, .job = std::string(256, 'j'), .store_url = "tcp://127.0.0.1:9"});
+      }),
+      ErrorCode::invalid_argument);
   EXPECT_EQ(code_of([&] { Plan().run(); }), ErrorCode::invalid_argument);
   EXPECT_EQ(code_of([&] { (void)Plan().wire_bytes(); }), ErrorCode::invalid_argument);
   EXPECT_EQ(code_of([&] { (void)Plan().algorithm(); }), ErrorCode::invalid_argument);

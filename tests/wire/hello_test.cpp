@@ -44,7 +44,7 @@ ErrorCode code_of(Action action) {
 }
 
 TEST(Hello, RoundTrip) {
-  for (const std::size_t length : {std::size_t{0}, std::size_t{1}, std::size_t{40}, kMaxJobBytes}) {
+  for (const std::size_t length : {std::size_t{0}, std::size_t{1}, std::size_t{40}, base::kMaxJobBytes}) {
     Hello hello = sample();
     hello.job = std::string(length, 'x');
     const HelloBytes bytes = write_hello(hello);
@@ -55,7 +55,7 @@ TEST(Hello, RoundTrip) {
 
 TEST(Hello, LongJobNamesAreRefused) {
   Hello hello = sample();
-  hello.job = std::string(kMaxJobBytes + 1, 'x');
+  hello.job = std::string(base::kMaxJobBytes + 1, 'x');
   EXPECT_EQ(code_of([&] { (void)write_hello(hello); }), ErrorCode::invalid_argument);
 }
 
