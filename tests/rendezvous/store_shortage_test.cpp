@@ -35,20 +35,20 @@ bool has_shortage() noexcept { return shortage && !is_tester; }
 extern "C" {
 
 // Take the place of the C library's in this program.
-ssize_t send(int fd, const void* bytes, size_t size, int flags) {
+ssize_t send(int fd, const void* buf, size_t n, int flags) {
   if (has_shortage()) {
     errno = EAGAIN;
     return -1;
   }
-  return ::syscall(SYS_sendto, fd, bytes, size, flags, nullptr, 0);
+  return ::syscall(SYS_sendto, fd, buf, n, flags, nullptr, 0);
 }
 
-int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
-  if (has_shortage() && operation == EPOLL_CTL_MOD) {
+int epoll_ctl(int epfd, int op, int fd, epoll_event* event) noexcept {
+  if (has_shortage() && op == EPOLL_CTL_MOD) {
     errno = ENOMEM;
     return -1;
   }
-  return static_cast<int>(::syscall(SYS_epoll_ctl, epoll, operation, fd, event));
+  return static_cast<int>(::syscall(SYS_epoll_ctl, epfd, op, fd, event));
 }
 }
 
@@ -66,7 +66,7 @@ class Shortage : public testing::Test {
     bystander_ = open_store(url.text(), 1, 5s);
     victim_ = find_store(url, {kStoreVersion, 2, 99, "j"}, 5s).fd;
   }
-  ~Shortage() override { shortage = false; }
+  void TearDown() override { shortage = false; }
 
   /// The victim asks for a key that is not there.
   void ask(std::chrono::milliseconds patience) {

@@ -93,8 +93,8 @@ TEST(ListeningAddress, StaysOnTheHostWhereTheStoreDoes) {
   }
 }
 
-/// What the kernel's header of that name declares, which does not go together with the C library's.
-struct in6_ifreq {
+/// in6_ifreq, which the kernel's header declares, and that does not go together with the C library's.
+struct AddressRequest {
   in6_addr address;
   std::uint32_t prefix_bits;
   int interface;
@@ -117,8 +117,8 @@ bool enter_network_with_link_local_address() {
   ifreq loopback{};
   std::strcpy(loopback.ifr_name, "lo");
   loopback.ifr_flags = IFF_UP | IFF_RUNNING;
-  in6_ifreq usual{in6addr_loopback, 128, 1};
-  in6_ifreq address{{}, 64, 1};
+  AddressRequest usual{in6addr_loopback, 128, 1};
+  AddressRequest address{{}, 64, 1};
   ::inet_pton(AF_INET6, "fe80::1", &address.address);
   const bool is_set = ::ioctl(socket.get(), SIOCSIFFLAGS, &loopback) == 0 &&
                       ::ioctl(socket.get(), SIOCDIFADDR, &usual) == 0 &&
