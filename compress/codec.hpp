@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "gradwire/export.hpp"
 
@@ -88,6 +89,9 @@ GRADWIRE_EXPORT std::shared_ptr<const Codec> make_codec(std::string_view spec);
 
 /// The scalar reference of the same codec: the definition that every other version is compared with.
 GRADWIRE_EXPORT std::shared_ptr<const Codec> make_reference_codec(std::string_view spec);
+
+/// Every codec's name.
+GRADWIRE_EXPORT std::vector<std::string> codec_names();
 
 /// One line per codec with its options, for messages and --help.
 GRADWIRE_EXPORT std::string describe_codecs();

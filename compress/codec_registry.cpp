@@ -118,6 +118,12 @@ std::shared_ptr<const Codec> make_reference_codec(std::string_view spec) {
   return make(spec, Version::reference);
 }
 
+std::vector<std::string> codec_names() {
+  std::vector<std::string> names;
+  for (const Entry& entry : kEntries) names.emplace_back(entry.name);
+  return names;
+}
+
 std::string describe_codecs() {
   std::string text;
   for (const Entry& entry : kEntries) text += fmt::format("{:<40} {}\n", entry.usage, entry.summary);

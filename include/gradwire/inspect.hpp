@@ -54,6 +54,8 @@ GRADWIRE_EXPORT std::vector<float> oracle_allreduce(const std::string& algorithm
 
 /// Names for --help and messages.
 GRADWIRE_EXPORT std::vector<std::string> algorithms();
+GRADWIRE_EXPORT std::vector<std::string> codecs();
+/// A line for each codec, with its options.
 GRADWIRE_EXPORT std::string describe_codecs();
 GRADWIRE_EXPORT std::vector<std::string> transports();
 /// CommunicatorOptions::link_rate in bytes a second: "100mbit" is 12.5e6. Throws Error(invalid_argument).

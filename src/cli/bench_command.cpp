@@ -39,16 +39,13 @@ struct BenchCommand {
 
 /// What can be wrong with the command line is said once, before there are ranks.
 void prepare(BenchCommand& command) {
-  require_file("--json", command.json);
   auto& options = command.options;
   options.sizes = parse_sizes(command.min, command.max, command.factor);
-  auto algorithms = inspect::algorithms();
-  std::erase(algorithms, "auto");
-  options.algorithms = parse_list(command.algorithms, algorithms);
-  options.codecs = parse_list(command.codecs, {"none", "fp16", "bf16", "onebit"});
+  options.algorithms = parse_list(command.algorithms, inspect::algorithms());
+  options.codecs = parse_list(command.codecs, inspect::codecs());
   check_network({}, command.ranks.link_rate);
   if (!command.ranks.transport.empty())
-    options.transports = parse_list(command.ranks.transport, {"shm", "tcp"});
+    options.transports = parse_list(command.ranks.transport, process_transports());
   for (const auto& transport : options.transports) check_network(transport, command.ranks.link_rate);
   check_usage([&] {
     for (const auto& algorithm : options.algorithms) {
@@ -119,9 +116,7 @@ void add_allreduce(CLI::App& bench, const std::vector<std::string>& command_line
       ->transform(not_negative())
       ->type_name("N")
       ->capture_default_str();
-  sub->add_option("--json", command->json, "Write the results to FILE, - for standard output")
-      ->transform(named())
-      ->type_name("FILE");
+  add_json_option(*sub, command->json, "Write the results");
   sub->footer(kFooter);
   sub->callback([command] { run(*command); });
 }

@@ -9,6 +9,7 @@
 #include "cli/transports_in_use.hpp"
 
 namespace gradwire::cli {
+
 std::vector<std::string> parse_list(const std::string& text, const std::vector<std::string>& all) {
   if (text == "all") return all;
   std::vector<std::string> out;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -11,16 +12,28 @@
 #include <system_error>
 
 #include "cli/launcher.hpp"
+#include "cli/option_checks.hpp"
 #include "gradwire/error.hpp"
 #include "gradwire/inspect.hpp"
 
 namespace gradwire::cli {
 namespace {
 
-constexpr const char* kTransports = "auto, shm, tcp";
-
 /// Whether it connects processes.
-bool is_transport(const std::string& name) { return name == "auto" || name == "shm" || name == "tcp"; }
+bool is_transport(const std::string& name) {
+  const auto known = process_transports();
+  return name == "auto" || std::ranges::find(known, name) != known.end();
+}
+
+/// A run may take hours: what it could not write at its end is better said before it begins.
+void require_file(const std::string& option, const std::string& file) {
+  require_folder(option, file);
+  std::error_code ignored;
+  if (std::filesystem::is_directory(file, ignored)) {
+    throw Error(ErrorCode::invalid_argument, option + " names '" + file + "', which is a folder",
+                "name a file in it");
+  }
+}
 
 /// What is wrong with a variable is said here once, and not by each rank.
 void check_variables(const CommunicatorOptions& job) {
@@ -28,7 +41,7 @@ void check_variables(const CommunicatorOptions& job) {
     throw Error(ErrorCode::invalid_argument, fmt::format("{}={} makes no sense", name, value),
                 fmt::format("set {} to {}, or unset it", name, allowed));
   };
-  if (!is_transport(job.transport)) refuse("GRADWIRE_TRANSPORT", job.transport, kTransports);
+  if (!is_transport(job.transport)) refuse("GRADWIRE_TRANSPORT", job.transport, known_transports());
   if (job.link_rate.empty()) return;
   try {
     inspect::parse_link_rate(job.link_rate);
@@ -39,6 +52,16 @@ void check_variables(const CommunicatorOptions& job) {
 
 }  // namespace
 
+std::vector<std::string> process_transports() {
+  auto transports = inspect::transports();
+  std::erase(transports, "inproc");
+  return transports;
+}
+
+std::string known_transports() { return fmt::format("auto, {}", fmt::join(process_transports(), ", ")); }
+
+std::string known_algorithms() { return fmt::format("auto, {}", fmt::join(inspect::algorithms(), ", ")); }
+
 void add_rank_options(CLI::App& command, RankOptions& options) {
   command
       .add_option(
@@ -47,7 +70,7 @@ void add_rank_options(CLI::App& command, RankOptions& options) {
       ->check(CLI::Range(1, kMaxLocalRanks))
       ->type_name("N")
       ->group("Job");
-  command.add_option("--transport", options.transport, "auto, shm or tcp")->type_name("NAME")->group("Job");
+  command.add_option("--transport", options.transport, known_transports())->type_name("NAME")->group("Job");
   command
       .add_option("--link-rate", options.link_rate,
                   "Make every rank a host behind a link of this rate, as 100mbit or 1gbit")
@@ -65,7 +88,8 @@ void check_usage(const std::function<void()>& check) {
 
 void check_network(const std::string& transport, const std::string& link_rate) {
   if (!transport.empty() && !is_transport(transport)) {
-    throw UsageError(fmt::format("ranks cannot be connected by '{}'; there are {}", transport, kTransports));
+    throw UsageError(
+        fmt::format("ranks cannot be connected by '{}'; there are {}", transport, known_transports()));
   }
   if (link_rate.empty()) return;
   check_usage([&] { inspect::parse_link_rate(link_rate); });
@@ -84,13 +108,11 @@ void require_folder(const std::string& option, const std::string& file) {
   }
 }
 
-void require_file(const std::string& option, const std::string& file) {
-  require_folder(option, file);
-  std::error_code ignored;
-  if (std::filesystem::is_directory(file, ignored)) {
-    throw Error(ErrorCode::invalid_argument, option + " names '" + file + "', which is a folder",
-                "name a file in it");
-  }
+void add_json_option(CLI::App& command, std::string& file, const std::string& what) {
+  command.add_option("--json", file, what + " to FILE, - for standard output")
+      ->transform(named())
+      ->each([](const std::string& name) { require_file("--json", name); })
+      ->type_name("FILE");
 }
 
 void become_rank(const RankOptions& options) {

@@ -13,6 +13,16 @@ namespace gradwire::cli {
 /// More processes than this on one host are a slip of the finger.
 inline constexpr int kMaxLocalRanks = 1024;
 
+/// All that can connect ranks that are processes.
+std::vector<std::string> process_transports();
+/// With "auto", for --help and messages.
+std::string known_transports();
+std::string known_algorithms();
+
+/// Adds --json, which says `what` in --help. A file that could not be written is refused when the command
+/// line is read.
+void add_json_option(CLI::App& command, std::string& file, const std::string& what);
+
 /// The options of every command that is itself a job of several ranks.
 struct RankOptions {
   int ranks = 0;  ///< 0: not given
@@ -34,10 +44,8 @@ void check_usage(const std::function<void()>& check);
 /// Refuses what ranks that are processes could not connect by; "" means that nothing was asked for. Throws
 /// UsageError.
 void check_network(const std::string& transport, const std::string& link_rate);
-/// A run may take hours: what it could not write at its end is better said before it begins. Throws Error.
+/// Refuses a file whose folder cannot be written to. Throws Error.
 void require_folder(const std::string& option, const std::string& file);
-/// The same of a file that is written under just this name, which must not be a folder's.
-void require_file(const std::string& option, const std::string& file);
 
 /// The environment's options, overridden by the command line's.
 CommunicatorOptions communicator_options(const RankOptions& options);

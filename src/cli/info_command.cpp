@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "cli/command.hpp"
-#include "cli/option_checks.hpp"
 #include "gradwire/inspect.hpp"
 
 namespace gradwire::cli {
@@ -22,7 +21,6 @@ std::vector<std::string> lines_of(const std::string& text) {
 }
 
 void run(const std::string& json) {
-  require_file("--json", json);
   const auto facts = inspect::build_information();
   const auto codecs = lines_of(inspect::describe_codecs());
   if (!json.empty()) {
@@ -46,9 +44,7 @@ void run(const std::string& json) {
 void add_info_command(CLI::App& app) {
   auto* const sub = app.add_subcommand("info", "Say what this build can do");
   auto json = std::make_shared<std::string>();
-  sub->add_option("--json", *json, "Write it to FILE, - for standard output")
-      ->transform(named())
-      ->type_name("FILE");
+  add_json_option(*sub, *json, "Write it");
   sub->footer("\nExamples:\n  gradwire info\n  gradwire info --json -");
   sub->callback([json] { run(*json); });
 }

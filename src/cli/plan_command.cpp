@@ -105,7 +105,6 @@ void run(const PlanCommand& command) {
   if (command.bytes % sizeof(float) != 0) {
     throw UsageError(fmt::format("--bytes {} is not a whole number of float32 elements", command.bytes));
   }
-  require_file("--json", command.json);
   inspect::Description plan;
   check_usage([&] {
     plan = inspect::describe(command.collective, command.algorithm, command.codec, command.ranks,
@@ -131,8 +130,7 @@ void add_plan_command(CLI::App& app) {
       ->required()
       ->check(CLI::Range(1, 4096))
       ->type_name("P");
-  sub->add_option("--algorithm", command->algorithm,
-                  "auto, ring, two-shot, tree, halving-doubling or one-shot")
+  sub->add_option("--algorithm", command->algorithm, known_algorithms())
       ->type_name("NAME")
       ->capture_default_str();
   sub->add_option("--codec", command->codec, "What `gradwire info` lists")
@@ -151,9 +149,7 @@ void add_plan_command(CLI::App& app) {
       ->check(CLI::NonNegativeNumber)
       ->type_name("R");
   sub->add_flag("--summary", command->summary, "Print steps and bytes per rank only");
-  sub->add_option("--json", command->json, "Write it to FILE, - for standard output")
-      ->transform(named())
-      ->type_name("FILE");
+  add_json_option(*sub, command->json, "Write it");
   sub->footer(kFooter);
   sub->callback([command] { run(*command); });
 }

@@ -6,7 +6,6 @@
 
 #include "cli/command.hpp"
 #include "cli/launcher.hpp"
-#include "cli/option_checks.hpp"
 
 namespace gradwire::cli {
 namespace {
@@ -47,7 +46,6 @@ std::string to_json(const LaunchResult& result) {
 
 void run(const RunCommand& command) {
   check_network(command.transport, command.link_rate);
-  require_file("--json", command.json);
   LaunchOptions launch;
   launch.ranks = command.ranks;
   launch.command = command.command;
@@ -68,7 +66,7 @@ void add_run_command(CLI::App& app) {
       ->required()
       ->check(CLI::Range(1, kMaxLocalRanks))
       ->type_name("N");
-  sub->add_option("--transport", command->transport, "auto, shm or tcp: sets GRADWIRE_TRANSPORT")
+  sub->add_option("--transport", command->transport, known_transports() + ": sets GRADWIRE_TRANSPORT")
       ->type_name("NAME");
   sub->add_option(
          "--link-rate", command->link_rate,
@@ -78,9 +76,7 @@ void add_run_command(CLI::App& app) {
       ->check(CLI::Range(0.0, 3600.0))
       ->type_name("SECONDS")
       ->capture_default_str();
-  sub->add_option("--json", command->json, "Write how each rank ended to FILE, - for standard output")
-      ->transform(named())
-      ->type_name("FILE");
+  add_json_option(*sub, command->json, "Write how each rank ended");
   sub->add_option("program", command->command, "The program and its arguments, after --")
       ->required()
       ->type_name("PROGRAM ARGS...");

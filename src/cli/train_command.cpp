@@ -43,7 +43,6 @@ void run(TrainCommand& command) {
     trainer::validate(options);
     inspect::describe("allreduce", options.algorithm, options.codec, 2, 1);
   });
-  require_file("--json", command.json);
   require_folder("--checkpoint", options.checkpoint);
   const char* const home = std::getenv("GRADWIRE_DATA");
   const auto folder = trainer::find_dataset(command.data, command.data_folder, home != nullptr ? home : "");
@@ -118,7 +117,7 @@ void add_communication_options(CLI::App& app, TrainCommand& command) {
   app.add_option("--codec", options.codec, "How gradients are encoded: " + inspect::describe_codecs())
       ->capture_default_str()
       ->group("Communication");
-  app.add_option("--algorithm", options.algorithm, "How they are reduced: auto, ring, two-shot, ...")
+  app.add_option("--algorithm", options.algorithm, "How they are reduced: " + known_algorithms())
       ->capture_default_str()
       ->group("Communication");
   app.add_option("--warm-start", options.warm_start, "Leave the first steps uncompressed")
@@ -165,9 +164,7 @@ void add_train_command(CLI::App& app, const std::vector<std::string>& command_li
                   "Folder of its four IDX files, plain or .gz; GRADWIRE_DATA may name it too")
       ->transform(named())
       ->type_name("DIR");
-  sub->add_option("--json", command->json, "Write the results to FILE, - for standard output")
-      ->transform(named())
-      ->type_name("FILE");
+  add_json_option(*sub, command->json, "Write the results");
   add_model_options(*sub, command->options);
   add_length_options(*sub, command->options);
   add_communication_options(*sub, *command);

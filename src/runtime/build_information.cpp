@@ -29,7 +29,9 @@ std::string join(const std::vector<std::string>& words) { return fmt::format("{}
 
 }  // namespace
 
-std::vector<std::string> transports() { return {"shm", "tcp", "inproc"}; }
+std::vector<std::string> transports() {
+  return {transport::kTransports.begin(), transport::kTransports.end()};
+}
 
 double parse_link_rate(const std::string& text) { return transport::parse_rate(text); }
 

@@ -135,6 +135,8 @@ std::vector<std::string> algorithms() {
   return names;
 }
 
+std::vector<std::string> codecs() { return compress::codec_names(); }
+
 std::string describe_codecs() { return compress::describe_codecs(); }
 
 }  // namespace gradwire::inspect

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/limits.hpp"
 #include "transport/inproc/inproc_transport.hpp"
 #include "transport/mesh_endpoint.hpp"
@@ -28,8 +30,9 @@ void check(const EndpointOptions& options) {
     refuse(fmt::format("a job name of {} bytes", options.job.size()),
            fmt::format("choose one of at most {}", base::kMaxJobBytes));
   }
-  if (options.kind != "auto" && options.kind != "shm" && options.kind != "tcp" && options.kind != "inproc") {
-    refuse(fmt::format("the unknown transport '{}'", options.kind), "use auto, shm, tcp or inproc");
+  if (options.kind != "auto" && std::ranges::find(kTransports, options.kind) == kTransports.end()) {
+    refuse(fmt::format("the unknown transport '{}'", options.kind),
+           fmt::format("use one of {}, or auto", fmt::join(kTransports, ", ")));
   }
   if (options.connections_per_peer < 1 || options.connections_per_peer > base::kMaxConnections) {
     refuse(fmt::format("{} connections per peer", options.connections_per_peer),

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "gradwire/error.hpp"
@@ -55,6 +57,9 @@ class Link {
 /// The slowest and the fastest link that can be emulated, in bytes a second: 1 kbit/s and 10 Tbit/s.
 inline constexpr double kMinLinkRate = 1e3 / 8;
 inline constexpr double kMaxLinkRate = 1e13 / 8;
+
+/// All that EndpointOptions::kind may name besides "auto".
+inline constexpr std::array<std::string_view, 3> kTransports{"shm", "tcp", "inproc"};
 
 struct EndpointOptions {
   int rank = 0;

@@ -3,10 +3,12 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <string_view>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/environment.hpp"
 #include "gradwire/error.hpp"
 
 namespace gradwire::inspect {
@@ -14,7 +16,10 @@ namespace {
 
 using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
+using ::testing::StartsWith;
 
 ErrorCode code_of(const std::string& collective, const std::string& algorithm, const std::string& codec,
                   int ranks, std::size_t count = 100) {
@@ -115,8 +120,24 @@ TEST(OracleAllreduce, RefusesTensorsThatDoNotMatch) {
 }
 
 TEST(Names, AreThoseThatParse) {
-  EXPECT_THAT(algorithms(), ElementsAre("ring", "two-shot", "tree", "halving-doubling", "one-shot"));
-  EXPECT_THAT(describe_codecs(), ::testing::HasSubstr("onebit"));
+  EXPECT_THAT(algorithms(), IsSupersetOf({"ring", "two-shot", "tree", "halving-doubling", "one-shot"}));
+  EXPECT_THAT(codecs(), IsSupersetOf({"none", "fp16", "bf16", "onebit"}));
+  for (const auto& algorithm : algorithms()) {
+    for (const auto& codec : codecs()) {
+      const auto description = describe("allreduce", algorithm, codec, 3, 100);
+      EXPECT_EQ(description.algorithm, algorithm);
+      EXPECT_THAT(description.codec, StartsWith(codec));
+      EXPECT_THAT(describe_codecs(), HasSubstr(codec));
+    }
+  }
+}
+
+TEST(Names, OfTransportsAreThoseThatTheEnvironmentMayGive) {
+  EXPECT_THAT(transports(), IsSupersetOf({"shm", "tcp", "inproc"}));
+  for (const auto& variable : base::environment_variables()) {
+    if (std::string_view(variable.name) != "GRADWIRE_TRANSPORT") continue;
+    for (const auto& transport : transports()) EXPECT_THAT(variable.meaning, HasSubstr(transport));
+  }
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ Error not_one_process(const EndpointOptions& options) {
   return {ErrorCode::invalid_argument,
           fmt::format("rank {} of job '{}' asks for inproc, but the ranks are not threads of one process",
                       options.rank, options.job),
-          "use auto, shm or tcp between processes"};
+          "use auto between processes"};
 }
 
 // The room's name goes through the store, but only to a rank that asked for it under a random token of its
