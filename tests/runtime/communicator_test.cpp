@@ -45,8 +45,8 @@ bool same_bits(std::span<const float> a, std::span<const float> b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
 }
 
-/// How many threads of this process never take `signal`.
-int threads_that_block(int signal) {
+/// How many threads of this process may be given `signal`.
+int threads_that_take(int signal) {
   int count = 0;
   for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
     std::ifstream status(thread.path() / "status");
@@ -54,7 +54,7 @@ int threads_that_block(int signal) {
       if (word != "SigBlk:") continue;
       std::uint64_t mask = 0;
       status >> std::hex >> mask;
-      if ((mask >> static_cast<unsigned>(signal - 1) & 1U) != 0) ++count;
+      if ((mask >> static_cast<unsigned>(signal - 1) & 1U) == 0) ++count;
       break;
     }
   }
@@ -62,11 +62,11 @@ int threads_that_block(int signal) {
 }
 
 TEST(Communicator, ProgressThreadsTakeNoneOfTheProgramsSignals) {
-  const int before = threads_that_block(SIGTERM);
+  const int before = threads_that_take(SIGTERM);
   expect_ranks(2, [&](Communicator& communicator) {
     communicator.start_progress_thread();
     communicator.barrier();
-    EXPECT_EQ(threads_that_block(SIGTERM), before + 2);
+    EXPECT_EQ(threads_that_take(SIGTERM), before + 2) << "the two ranks' own threads";
     communicator.barrier();
   });
 }
