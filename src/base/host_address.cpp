@@ -6,7 +6,6 @@
 #include <netinet/in.h>
 
 #include <algorithm>
-#include <cctype>
 #include <memory>
 #include <optional>
 #include <set>
@@ -59,10 +58,9 @@ std::optional<SocketAddress> source_towards(const SocketAddress& remote) {
 }
 
 /// Names that mean loopback wherever they resolve at all.
-bool names_loopback(std::string host) {
-  for (char& c : host) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return host == "localhost" || host == "ip6-localhost" || host.starts_with("localhost.") ||
-         host.ends_with(".localhost");
+bool names_loopback(const std::string& host) {
+  const std::string name = lower_case(host);
+  return is_localhost(host) || name == "ip6-localhost" || name.starts_with("localhost.");
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstddef>
 #include <cstring>
 #include <memory>
@@ -117,10 +118,20 @@ SocketAddress copy_address(const sockaddr* address, socklen_t size) {
   return result;
 }
 
+std::string lower_case(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+bool is_localhost(const std::string& host) {
+  const std::string name = lower_case(host);
+  return name == "localhost" || name.ends_with(".localhost");
+}
+
 std::vector<SocketAddress> resolve(const std::string& host, std::string& why) {
   auto found = look_up(host, 0, why);
-  // A bare container may have neither /etc/hosts nor DNS; RFC 6761 says what the name means.
-  if (found.empty() && host == "localhost") found = try_numeric_address("127.0.0.1");
+  // A bare container may have neither /etc/hosts nor DNS, and needs neither for these.
+  if (found.empty() && is_localhost(host)) found = try_numeric_address("127.0.0.1");
   return found;
 }
 

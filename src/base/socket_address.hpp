@@ -39,6 +39,10 @@ struct SocketAddress {
 /// The first `size` bytes of a system call's answer.
 [[nodiscard]] SocketAddress copy_address(const sockaddr* address, socklen_t size);
 
+[[nodiscard]] std::string lower_case(std::string text);
+/// Whether a name means loopback by RFC 6761: "localhost", or within ".localhost".
+[[nodiscard]] bool is_localhost(const std::string& host);
+
 /// All addresses of a host, each once, with port 0. When there are none, `why` tells the reason.
 [[nodiscard]] std::vector<SocketAddress> resolve(const std::string& host, std::string& why);
 
