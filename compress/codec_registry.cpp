@@ -120,6 +120,7 @@ std::shared_ptr<const Codec> make_reference_codec(std::string_view spec) {
 
 std::vector<std::string> codec_names() {
   std::vector<std::string> names;
+  names.reserve(kEntries.size());
   for (const Entry& entry : kEntries) names.emplace_back(entry.name);
   return names;
 }

@@ -129,6 +129,7 @@ void TrainingRun::require_agreement() {
                                {"--algorithm", options_.algorithm},
                                {"--no-error-feedback", options_.error_feedback ? "left out" : "given"},
                                {"--warm-start", fmt::to_string(options_.warm_start)},
+                               {"--overlap", options_.overlap ? "given" : "left out"},
                                {"--bucket-bytes", fmt::to_string(options_.bucket_bytes)},
                                {"--eval-every", fmt::to_string(options_.eval_every)},
                                {"--checkpoint", options_.checkpoint.empty() ? "left out" : "given"},

@@ -310,7 +310,7 @@ TEST(Program, AnInterruptionEndsTheLine) {
   for (ssize_t got = 1; got > 0;) {
     got = read(terminal, buffer.data(), buffer.size());
     if (got > 0) out.append(buffer.data(), static_cast<std::size_t>(got));
-    if (interrupted || out.find("\n") == std::string::npos) continue;
+    if (interrupted || out.find('\n') == std::string::npos) continue;
     interrupted = write(terminal, "\x03", 1) == 1;
   }
   int status = 0;

@@ -25,8 +25,6 @@
 namespace gradwire {
 namespace {
 
-using testing::HasSubstr;
-
 std::vector<float> noise(int rank, std::size_t count, unsigned salt = 0) {
   std::mt19937 random(static_cast<unsigned>(rank) * 7919 + salt);
   std::normal_distribution<float> normal;
@@ -37,6 +35,7 @@ std::vector<float> noise(int rank, std::size_t count, unsigned salt = 0) {
 
 std::vector<std::vector<float>> noise_of_all(int ranks, std::size_t count, unsigned salt = 0) {
   std::vector<std::vector<float>> all;
+  all.reserve(static_cast<std::size_t>(ranks));
   for (int rank = 0; rank < ranks; ++rank) all.push_back(noise(rank, count, salt));
   return all;
 }

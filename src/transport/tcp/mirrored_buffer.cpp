@@ -28,7 +28,7 @@ MirroredBuffer::MirroredBuffer(std::size_t capacity) {
         MAP_FAILED) {
       const Error error = base::system_error("cannot map a receive buffer", "free some memory");
       ::munmap(base_, 2 * size);
-      throw error;
+      throw Error(error);
     }
   }
 }
