@@ -14,7 +14,10 @@
 
 namespace {
 
-using namespace gradwire;
+namespace base = gradwire::base;
+namespace transport = gradwire::transport;
+namespace wire = gradwire::wire;
+using gradwire::ErrorCode;
 using wire::kHeaderBytes;
 
 constexpr std::size_t kPayloadBytesOffset = 44;
@@ -83,7 +86,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       if (inbox.end().origin < 0 || inbox.end().origin >= 4) __builtin_trap();
       if (carries == transport::Inbox::Carries::data) __builtin_trap();
     }
-  } catch (const Error& error) {
+  } catch (const gradwire::Error& error) {
     if (error.code() != ErrorCode::corrupt_frame && error.code() != ErrorCode::version_mismatch)
       __builtin_trap();
   }
