@@ -42,7 +42,7 @@ class Terminal {
   [[nodiscard]] bool is_there() const { return screen_ >= 0; }
 
   /// What has been printed since the last call.
-  std::string take() {
+  std::string take() const {
     // The mark makes sure that there is something to read.
     EXPECT_EQ(write(line_, "#", 1), 1);
     std::string out;

@@ -12,7 +12,7 @@
 namespace gradwire::wire {
 namespace {
 
-const std::filesystem::path kGolden = std::filesystem::path(GRADWIRE_TEST_DIR) / "../golden/wire";
+const std::filesystem::path golden_files = std::filesystem::path(GRADWIRE_TEST_DIR) / "../golden/wire";
 
 std::vector<std::byte> load(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -27,7 +27,7 @@ Header parse_header(const std::vector<std::byte>& bytes) {
   return read_header(std::span<const std::byte, kHeaderBytes>(bytes), 0);
 }
 
-Header golden_header(const std::string& name) { return parse_header(load(kGolden / (name + ".bin"))); }
+Header golden_header(const std::string& name) { return parse_header(load(golden_files / (name + ".bin"))); }
 
 Header data_header() {
   Header header;
@@ -80,23 +80,23 @@ TEST(Golden, Hellos) {
   hello.connection = 1;
   hello.connections = 3;
   hello.token = 0xDEADBEEFCAFEF00D;
-  EXPECT_EQ(read_hello(load(kGolden / "good-hello.bin"), "golden"), hello);
+  EXPECT_EQ(read_hello(load(golden_files / "good-hello.bin"), "golden"), hello);
   hello.job = "";
-  EXPECT_EQ(read_hello(load(kGolden / "good-hello-no-job.bin"), "golden"), hello);
+  EXPECT_EQ(read_hello(load(golden_files / "good-hello-no-job.bin"), "golden"), hello);
   hello.job = std::string(255, 'j');
-  EXPECT_EQ(read_hello(load(kGolden / "good-hello-longest-job.bin"), "golden"), hello);
+  EXPECT_EQ(read_hello(load(golden_files / "good-hello-longest-job.bin"), "golden"), hello);
 }
 
 TEST(Golden, WritersGiveTheSameBytes) {
   for (const auto* name :
        {"good-header-data", "good-header-largest", "good-header-abort", "good-header-goodbye"}) {
-    const auto bytes = load(kGolden / (std::string(name) + ".bin"));
+    const auto bytes = load(golden_files / (std::string(name) + ".bin"));
     HeaderBytes written;
     write_header(parse_header(bytes), written);
     EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), written.begin(), written.end())) << name;
   }
   for (const auto* name : {"good-hello", "good-hello-no-job", "good-hello-longest-job"}) {
-    const auto bytes = load(kGolden / (std::string(name) + ".bin"));
+    const auto bytes = load(golden_files / (std::string(name) + ".bin"));
     const HelloBytes written = write_hello(read_hello(bytes, "golden"));
     EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), written.view().begin(), written.view().end())) << name;
   }
@@ -104,7 +104,7 @@ TEST(Golden, WritersGiveTheSameBytes) {
 
 TEST(Golden, BadOnesAreRefusedWithTheirCode) {
   int files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(kGolden)) {
+  for (const auto& entry : std::filesystem::directory_iterator(golden_files)) {
     const std::string name = entry.path().stem();
     if (!name.starts_with("bad-")) continue;
     ++files;
