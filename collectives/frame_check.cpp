@@ -10,6 +10,14 @@ namespace gradwire::collectives {
 void check_header(const wire::Header& header, const wire::Header& due, int rank,
                   const compress::Codec& codec) {
   const int peer = static_cast<int>(due.sender);
+  // First, since the other fields of another kind mean something else.
+  if (header.kind != due.kind) {
+    throw Error(
+        ErrorCode::corrupt_frame,
+        fmt::format("rank {} sent a frame of kind {} where chunk {} segment {} of operation {} was due", peer,
+                    static_cast<int>(header.kind), due.chunk, due.segment, due.operation),
+        "check that all ranks run the same build of gradwire", peer);
+  }
   if (header.operation != due.operation || header.order_hash != due.order_hash) {
     throw Error(
         ErrorCode::order_mismatch,

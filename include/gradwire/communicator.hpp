@@ -168,6 +168,10 @@ class GRADWIRE_EXPORT Communicator {
   Plan plan_allgather(std::span<const OperationTensor> tensors, const OperationOptions& options = {});
   Plan plan_broadcast(std::span<const OperationTensor> tensors, const OperationOptions& options = {});
 
+  /// Collective: a communicator of all ranks that gave the same color (0 to 2^24 - 1), in the order of their
+  /// ranks here. With a link rate it is another link: what both carry at a time is not added up.
+  [[nodiscard]] Communicator split(int color);
+
   [[nodiscard]] Traffic traffic() const;
   /// The codec that an operation asking for `codec` uses here: CommunicatorOptions::codec may replace it.
   [[nodiscard]] std::string codec_in_use(const std::string& codec) const;

@@ -8,10 +8,9 @@
 
 namespace gradwire {
 
-namespace runtime {
-class Engine;
-struct Operation;
-}  // namespace runtime
+namespace base {
+class WorkSource;
+}
 
 /// A running operation. Copies refer to the same one. Any thread may call any method.
 class GRADWIRE_EXPORT Work {
@@ -28,14 +27,12 @@ class GRADWIRE_EXPORT Work {
   [[nodiscard]] bool wait_for(std::chrono::nanoseconds patience);
 
  private:
-  friend class runtime::Engine;
-  friend class Plan;
-  friend class Communicator;
-  Work(std::shared_ptr<runtime::Engine> engine, std::shared_ptr<runtime::Operation> operation,
+  friend class base::WorkSource;
+  Work(std::shared_ptr<base::WorkSource> source, std::shared_ptr<void> operation,
        std::uint64_t sequence) noexcept;
 
-  std::shared_ptr<runtime::Engine> engine_;
-  std::shared_ptr<runtime::Operation> operation_;
+  std::shared_ptr<base::WorkSource> source_;
+  std::shared_ptr<void> operation_;
   std::uint64_t sequence_ = 0;
 };
 

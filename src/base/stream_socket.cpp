@@ -51,19 +51,29 @@ bool wait_for(int fd, short events, Clock::time_point deadline) {
   }
 }
 
-UniqueFd listen_at(const SocketAddress& address, int& error) {
+UniqueFd bind_at(const SocketAddress& address, int& error) {
   const int family = address.family();
   UniqueFd fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (fd && family != AF_UNIX) set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
   if (fd && family == AF_INET6) {
     set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, address.is_wildcard() ? 0 : 1);
   }
-  if (fd && ::bind(fd.get(), address.get(), address.size) == 0 && ::listen(fd.get(), kBacklog) == 0) {
+  if (fd && ::bind(fd.get(), address.get(), address.size) == 0) {
     error = 0;
     return fd;
   }
   error = errno;
   return {};
+}
+
+bool listen_on(const UniqueFd& bound, int& error) {
+  error = ::listen(bound.get(), kBacklog) == 0 ? 0 : errno;
+  return error == 0;
+}
+
+UniqueFd listen_at(const SocketAddress& address, int& error) {
+  UniqueFd fd = bind_at(address, error);
+  return fd && listen_on(fd, error) ? std::move(fd) : UniqueFd();
 }
 
 UniqueFd connect_to(const SocketAddress& address, Clock::time_point deadline, int& error) {

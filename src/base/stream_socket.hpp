@@ -8,7 +8,14 @@
 /// Stream sockets, over TCP or a Unix socket, all of them non-blocking and closed on exec.
 namespace gradwire::base {
 
-/// A listening socket; none with errno in `error`.
+/// A bound socket, which holds its port and refuses whoever connects until it is listened at; none with errno
+/// in `error`.
+[[nodiscard]] UniqueFd bind_at(const SocketAddress& address, int& error);
+
+/// Lets others connect to it; false with errno in `error`.
+[[nodiscard]] bool listen_on(const UniqueFd& bound, int& error);
+
+/// Both; none with errno in `error`.
 [[nodiscard]] UniqueFd listen_at(const SocketAddress& address, int& error);
 
 /// A connected socket; none with errno in `error`, ETIMEDOUT at the deadline.

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <string_view>
 
+#include "base/host_port.hpp"
 #include "gradwire/error.hpp"
 
 namespace gradwire::rendezvous {
@@ -74,21 +75,12 @@ void parse_query(StoreUrl& out, std::string_view url, std::string_view query) {
 }
 
 void parse_host_and_port(StoreUrl& out, std::string_view url, std::string_view place) {
-  std::size_t colon = place.rfind(':');
-  if (place.starts_with('[')) {
-    const std::size_t bracket = place.find(']');
-    if (bracket == std::string_view::npos) refuse(url, "has a [ without a ]");
-    out.place = place.substr(1, bracket - 1);
-    colon = bracket + 1;
-    if (colon < place.size() && place[colon] != ':') refuse(url, "has more than a port after the ]");
-  } else {
-    out.place = place.substr(0, colon);
-    if (out.place.find(':') != std::string::npos)
-      refuse(url, "has an IPv6 address that is not in [brackets]");
-  }
-  if (out.place.empty()) refuse(url, "names no host");
-  if (colon >= place.size()) refuse(url, "names no port");
-  out.port = number(url, place.substr(colon + 1), "the port");
+  std::string why;
+  const auto parsed = base::parse_host_port(place, why);
+  if (!parsed) refuse(url, why);
+  if (parsed->port == 0) refuse(url, "names no port");
+  out.place = parsed->host;
+  out.port = parsed->port;
 }
 
 }  // namespace

@@ -1,7 +1,10 @@
 #include "gradwire/communicator.hpp"
 
+#include <algorithm>
 #include <array>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "base/environment.hpp"
 #include "rendezvous/choose_store.hpp"
@@ -107,6 +110,24 @@ Plan Communicator::make_plan(Collective collective, std::span<const OperationTen
 
 std::string Communicator::codec_in_use(const std::string& codec) const {
   return runtime::codec_in_use(codec, engine_->options().codec);
+}
+
+Communicator Communicator::split(int color) {
+  constexpr int kColors = 1 << 24;  // float32 holds them exactly
+  if (color < 0 || color >= kColors) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("the color {}", color),
+                fmt::format("choose one from 0 to {}", kColors - 1));
+  }
+  std::vector<float> colors(static_cast<std::size_t>(world_size()));
+  const auto own = static_cast<std::ptrdiff_t>(rank());
+  colors[static_cast<std::size_t>(own)] = static_cast<float>(color);
+  allreduce(colors);
+  const auto is_ours = [&](float other) { return other == static_cast<float>(color); };
+  CommunicatorOptions options = engine_->options();
+  options.rank = static_cast<int>(std::count_if(colors.begin(), colors.begin() + own, is_ours));
+  options.world_size = static_cast<int>(std::count_if(colors.begin(), colors.end(), is_ours));
+  options.id = engine_->id_of_split(static_cast<std::uint32_t>(color));
+  return Communicator(options);
 }
 
 Traffic Communicator::traffic() const { return engine_->traffic(); }

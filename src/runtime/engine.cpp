@@ -8,6 +8,7 @@
 
 #include "base/background_thread.hpp"
 #include "base/float_mode.hpp"
+#include "base/fnv1a.hpp"
 #include "gradwire/error.hpp"
 #include "runtime/join.hpp"
 
@@ -86,7 +87,7 @@ Work Engine::submit(const std::shared_ptr<Operation>& operation) {
   const std::uint64_t sequence = operation->submitted.fetch_add(1) + 1;
   submitted_.push_back(operation);
   has_submissions_.store(true);
-  Work work(shared_from_this(), operation, sequence);
+  Work work = make_work(shared_from_this(), operation, sequence);
   if (driving_) {
     if (endpoint_) endpoint_->wake();
     return work;
@@ -107,13 +108,14 @@ Work Engine::submit(const std::shared_ptr<Operation>& operation) {
   return work;
 }
 
-bool Engine::done(const Operation& operation, std::uint64_t sequence) const noexcept {
-  return operation.completed.load() >= sequence || failed_.load();
+bool Engine::work_done(const void* operation, std::uint64_t sequence) const noexcept {
+  return static_cast<const Operation*>(operation)->completed.load() >= sequence || failed_.load();
 }
 
-bool Engine::wait(Operation& operation, std::uint64_t sequence, std::optional<Clock::time_point> deadline) {
+bool Engine::wait_for_work(void* work, std::uint64_t sequence, std::optional<Clock::time_point> deadline) {
+  Operation& operation = *static_cast<Operation*>(work);
   const auto begin = Clock::now();
-  const auto enough = [&] { return done(operation, sequence); };
+  const auto enough = [&] { return work_done(work, sequence); };
   const auto too_late = [&] { return deadline && Clock::now() >= *deadline; };
   std::unique_lock lock(mutex_);
   bool drove = false;
@@ -283,6 +285,14 @@ void Engine::run_progress_thread() {
 Traffic Engine::traffic() const {
   const std::lock_guard lock(mutex_);
   return traffic_;
+}
+
+std::uint32_t Engine::id_of_split(std::uint32_t color) {
+  const std::lock_guard lock(mutex_);
+  // Not those that users count up from 0.
+  constexpr std::uint32_t kSplit = 1U << 31U;
+  return static_cast<std::uint32_t>(base::fnv1a(fmt::format("{} {} {}", options_.id, splits_++, color))) |
+         kSplit;
 }
 
 std::string Engine::transport_to(int peer) const {

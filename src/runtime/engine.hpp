@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/work_source.hpp"
 #include "collectives/host_executor.hpp"
 #include "gradwire/communicator.hpp"
 #include "runtime/operation.hpp"
@@ -24,12 +25,12 @@ namespace gradwire::runtime {
 /// One thread at a time is the driver: it alone touches the endpoint and the executors. Threads that wait
 /// become the driver when there is none, and otherwise sleep until their operation has ended. Submitting only
 /// queues, and wakes the driver.
-class Engine : public std::enable_shared_from_this<Engine> {
+class Engine final : public base::WorkSource, public std::enable_shared_from_this<Engine> {
  public:
   using Clock = transport::Clock;
 
   explicit Engine(CommunicatorOptions options);
-  ~Engine();
+  ~Engine() override;
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
@@ -47,15 +48,16 @@ class Engine : public std::enable_shared_from_this<Engine> {
   /// running.
   Work submit(const std::shared_ptr<Operation>& operation);
 
-  /// True when run `sequence` of the operation has ended; false when the deadline came first. Throws what it
-  /// ended with.
-  bool wait(Operation& operation, std::uint64_t sequence, std::optional<Clock::time_point> deadline);
-  [[nodiscard]] bool done(const Operation& operation, std::uint64_t sequence) const noexcept;
+  [[nodiscard]] bool work_done(const void* operation, std::uint64_t sequence) const noexcept override;
+  bool wait_for_work(void* operation, std::uint64_t sequence,
+                     std::optional<Clock::time_point> deadline) override;
 
   /// See Communicator::abort().
   void abort() noexcept;
 
   void start_progress_thread();
+  /// For the next communicator that is split off with this color: the same on all its ranks, and no other's.
+  [[nodiscard]] std::uint32_t id_of_split(std::uint32_t color);
   [[nodiscard]] Traffic traffic() const;
   [[nodiscard]] std::string transport_to(int peer) const;
 
@@ -97,6 +99,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Traffic traffic_;
   std::optional<Error> failure_;
   std::vector<std::shared_ptr<Operation>> cache_;
+  std::uint32_t splits_ = 0;
 
   // Read without the mutex.
   std::atomic<bool> has_submissions_{false};

@@ -6,28 +6,9 @@
 #include "collectives/resolve.hpp"
 #include "gradwire/communicator.hpp"
 #include "gradwire/error.hpp"
-#include "gradwire/work.hpp"
 #include "runtime/engine.hpp"
 
 namespace gradwire {
-
-Work::Work(std::shared_ptr<runtime::Engine> engine, std::shared_ptr<runtime::Operation> operation,
-           std::uint64_t sequence) noexcept
-    : engine_(std::move(engine)), operation_(std::move(operation)), sequence_(sequence) {}
-
-bool Work::done() const noexcept { return !engine_ || engine_->done(*operation_, sequence_); }
-
-void Work::wait() {
-  if (engine_) engine_->wait(*operation_, sequence_, std::nullopt);
-}
-
-bool Work::wait_for(std::chrono::nanoseconds patience) {
-  if (!engine_) return true;
-  const auto now = runtime::Engine::Clock::now();
-  using Time = runtime::Engine::Clock::time_point;
-  const bool is_for_ever = patience > Time::max() - now;
-  return engine_->wait(*operation_, sequence_, is_for_ever ? std::nullopt : std::optional(now + patience));
-}
 
 Plan::Plan(std::shared_ptr<runtime::Engine> engine, std::shared_ptr<runtime::Operation> operation) noexcept
     : engine_(std::move(engine)), operation_(std::move(operation)) {}

@@ -24,7 +24,7 @@ constexpr std::uint16_t kKnownFlags = kFlagNonFinite | kFlagPayloadCrc;
 
 bool known_kind(std::uint8_t kind) noexcept {
   return kind >= static_cast<std::uint8_t>(FrameKind::data) &&
-         kind <= static_cast<std::uint8_t>(FrameKind::goodbye);
+         kind <= static_cast<std::uint8_t>(FrameKind::message);
 }
 
 }  // namespace
@@ -90,8 +90,7 @@ Header read_header(std::span<const std::byte, kHeaderBytes> bytes, int peer) {
     refuse(peer,
            fmt::format("a payload of {} bytes, where {} are the most", header.payload_bytes, kMaxPayload));
   }
-  if (header.kind != FrameKind::data && header.payload_bytes != 0)
-    refuse(peer, "a payload where none may be");
+  if (!carries_payload(header.kind) && header.payload_bytes != 0) refuse(peer, "a payload where none may be");
   if ((header.flags & kFlagPayloadCrc) == 0 && header.payload_crc != 0)
     refuse(peer, "an unannounced payload CRC");
   const auto reserved = reader.bytes(kReservedBytes);

@@ -17,7 +17,13 @@ enum class FrameKind : std::uint8_t {
   data = 1,     ///< an encoded segment
   abort = 2,    ///< the sender's communicator failed: `chunk` is the rank it blames, `segment` the ErrorCode
   goodbye = 3,  ///< the sender closed its communicator on purpose; nothing follows
+  message = 4,  ///< a request to a parameter server, or its answer; data frames may follow that belong to it
 };
+
+/// Kinds whose frames wait in line to be taken; the others say how a stream ends.
+[[nodiscard]] constexpr bool carries_payload(FrameKind kind) noexcept {
+  return kind == FrameKind::data || kind == FrameKind::message;
+}
 
 /// Bits of Header::flags.
 inline constexpr std::uint16_t kFlagNonFinite = 1U << 0U;   ///< a NaN or infinity entered this sum somewhere

@@ -47,6 +47,20 @@ Prefix read_prefix(std::span<const std::byte> bytes, const std::string& from) {
   return prefix;
 }
 
+[[noreturn]] void refuse_communicator(const std::string& from, std::uint32_t theirs, std::uint32_t ours) {
+  const auto purpose = [](std::uint32_t id) {
+    return id == kServiceCommunicator ? "a service" : fmt::format("communicator {}", id);
+  };
+  if (theirs == kServiceCommunicator || ours == kServiceCommunicator) {
+    throw Error(ErrorCode::version_mismatch,
+                fmt::format("{} connects for {}, this side for {}", from, purpose(theirs), purpose(ours)),
+                "call a service at its own address");
+  }
+  throw Error(ErrorCode::version_mismatch,
+              fmt::format("{} connects for communicator {}, this rank for {}", from, theirs, ours),
+              "create communicators in the same order on all ranks");
+}
+
 }  // namespace
 
 HelloBytes write_hello(const Hello& hello) {
@@ -114,10 +128,7 @@ void check_hello(const Hello& received, const Hello& expected, const std::string
         "give each job a name and a store of its own");
   }
   if (received.communicator != expected.communicator) {
-    throw Error(ErrorCode::version_mismatch,
-                fmt::format("{} connects for communicator {}, this rank for {}", from, received.communicator,
-                            expected.communicator),
-                "create communicators in the same order on all ranks");
+    refuse_communicator(from, received.communicator, expected.communicator);
   }
   if (received.world_size != expected.world_size) {
     throw Error(ErrorCode::invalid_argument,

@@ -21,6 +21,10 @@ inline constexpr std::size_t kHelloPrefixBytes = 8;
 /// known or is taken.
 inline constexpr std::uint32_t kNoRank = 0xFFFFFFFF;
 
+/// In the place of the communicator's id: between a caller (rank 0) and a service (rank 1), which are ranks
+/// of no communicator.
+inline constexpr std::uint32_t kServiceCommunicator = 0xFFFFFFFF;
+
 /// The first bytes on every connection, in both directions: who speaks, and as a part of what.
 /// docs/wire-format.md is normative.
 struct Hello {
@@ -31,7 +35,9 @@ struct Hello {
   std::uint32_t peer = 0;         ///< rank of who is meant to read it
   std::uint16_t connection = 0;   ///< this connection's number, from 0
   std::uint16_t connections = 1;  ///< how many there are between the two
-  std::uint64_t token = 0;   ///< the listener's, from the store: tells it from an older one on the same port
+  /// The listener's, from the store: tells it from an older one on the same port. Between a caller and a
+  /// service the caller's own, which tells its connections from those of others.
+  std::uint64_t token = 0;
   std::uint64_t layout = 0;  ///< shared memory only: fingerprint of its layout
 
   friend bool operator==(const Hello&, const Hello&) = default;

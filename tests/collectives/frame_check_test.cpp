@@ -49,6 +49,17 @@ TEST(HeaderCheck, RefusesAnotherOperation) {
   EXPECT_EQ(refusal([](wire::Header& header) { ++header.order_hash; }), ErrorCode::order_mismatch);
 }
 
+TEST(HeaderCheck, RefusesAMessage) {
+  EXPECT_EQ(refusal([](wire::Header& header) { header.kind = wire::FrameKind::message; }),
+            ErrorCode::corrupt_frame);
+  // Whatever operation it may name.
+  EXPECT_EQ(refusal([](wire::Header& header) {
+              header.kind = wire::FrameKind::message;
+              ++header.operation;
+            }),
+            ErrorCode::corrupt_frame);
+}
+
 TEST(HeaderCheck, RefusesAnotherFrameOfTheOperation) {
   constexpr auto kHuge = std::numeric_limits<std::uint32_t>::max();
   EXPECT_EQ(refusal([](wire::Header& header) { ++header.codec; }), ErrorCode::corrupt_frame);

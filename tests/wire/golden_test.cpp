@@ -68,6 +68,15 @@ TEST(Golden, Headers) {
   goodbye.payload_bytes = 0;
   goodbye.count = 0;
   EXPECT_EQ(golden_header("good-header-goodbye"), goodbye);
+
+  Header message = data_header();
+  message.kind = FrameKind::message;
+  message.codec = 0;
+  message.chunk = 0;
+  message.segment = 0;
+  message.count = 0;
+  message.payload_bytes = 21;
+  EXPECT_EQ(golden_header("good-header-message"), message);
 }
 
 TEST(Golden, Hellos) {
@@ -88,8 +97,8 @@ TEST(Golden, Hellos) {
 }
 
 TEST(Golden, WritersGiveTheSameBytes) {
-  for (const auto* name :
-       {"good-header-data", "good-header-largest", "good-header-abort", "good-header-goodbye"}) {
+  for (const auto* name : {"good-header-data", "good-header-largest", "good-header-abort",
+                           "good-header-goodbye", "good-header-message"}) {
     const auto bytes = load(golden_files / (std::string(name) + ".bin"));
     HeaderBytes written;
     write_header(parse_header(bytes), written);

@@ -13,7 +13,7 @@ constexpr int kPeer = 3;
 
 Header random_header(std::mt19937_64& random) {
   Header header;
-  header.kind = static_cast<FrameKind>(1 + random() % 3);
+  header.kind = static_cast<FrameKind>(1 + random() % 4);
   header.codec = static_cast<std::uint8_t>(random());
   header.dtype = static_cast<std::uint8_t>(random() % 3);
   header.flags = static_cast<std::uint16_t>(random() % 4);
@@ -25,7 +25,7 @@ Header random_header(std::mt19937_64& random) {
   header.segment = static_cast<std::uint32_t>(random());
   header.sender = static_cast<std::uint32_t>(random());
   header.count = static_cast<std::uint32_t>(random());
-  if (header.kind == FrameKind::data) {
+  if (carries_payload(header.kind)) {
     header.payload_bytes = static_cast<std::uint32_t>(random() % (kMaxPayload + 1));
   }
   if ((header.flags & kFlagPayloadCrc) != 0) header.payload_crc = static_cast<std::uint32_t>(random());
