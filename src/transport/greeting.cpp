@@ -4,7 +4,6 @@
 #include <sys/socket.h>
 
 #include <cerrno>
-#include <span>
 
 #include "base/system_error.hpp"
 #include "transport/shm/shm_socket.hpp"
@@ -41,6 +40,12 @@ void Greeting::drain() const noexcept {
   for (int i = 0; i < kReads; ++i) {
     if (::recv(socket.get(), unread.data(), unread.size(), MSG_DONTWAIT) <= 0) return;
   }
+}
+
+void say_hello(int socket, const wire::Hello& hello, std::span<const int> descriptors) {
+  // A hello fits into a fresh socket's buffer, so it goes in one piece or the peer is gone; reading will
+  // tell.
+  static_cast<void>(send_with_descriptors(socket, wire::write_hello(hello).view(), descriptors));
 }
 
 }  // namespace gradwire::transport

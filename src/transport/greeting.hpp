@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,5 +34,8 @@ struct Greeting {
   std::array<std::byte, wire::kMaxHelloBytes> buffer_{};
   std::size_t have_ = 0;
 };
+
+/// Says hello on a fresh connection, and passes copies of the descriptors where it is a Unix socket.
+void say_hello(int socket, const wire::Hello& hello, std::span<const int> descriptors);
 
 }  // namespace gradwire::transport

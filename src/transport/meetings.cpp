@@ -5,18 +5,7 @@
 #include <array>
 #include <utility>
 
-#include "transport/shm/shm_socket.hpp"
-
 namespace gradwire::transport {
-namespace {
-
-void say(const Greeting& greeting, const wire::Hello& hello, std::span<const int> descriptors) {
-  // A hello fits into a fresh socket's buffer, so it goes in one piece or the peer is gone; reading will
-  // tell.
-  static_cast<void>(send_with_descriptors(greeting.socket, wire::write_hello(hello).view(), descriptors));
-}
-
-}  // namespace
 
 Meetings::Meetings(const EndpointOptions& options, MeshDirectory& directory,
                    std::shared_ptr<const Doorbell> bell)
@@ -41,9 +30,9 @@ wire::Hello Meetings::own_hello(int peer, bool shm, int connection, std::uint64_
 }
 
 void Meetings::introduce(const Greeting& greeting, std::span<const int> descriptors) const {
-  say(greeting,
-      own_hello(greeting.peer, greeting.shm, greeting.connection, directory_.of(greeting.peer).token),
-      descriptors);
+  say_hello(greeting.socket.get(),
+            own_hello(greeting.peer, greeting.shm, greeting.connection, directory_.of(greeting.peer).token),
+            descriptors);
 }
 
 bool Meetings::take(Greeting& greeting) {
@@ -73,7 +62,8 @@ bool Meetings::take(Greeting& greeting) {
 
 void Meetings::turn_away(Greeting& greeting, const Error& why, std::uint32_t caller, int connection) {
   // So that it learns what is wrong, too. What it sent beyond its hello must not reset the connection.
-  say(greeting, own_hello(static_cast<int>(caller), greeting.shm, connection, directory_.own().token), {});
+  say_hello(greeting.socket.get(),
+            own_hello(static_cast<int>(caller), greeting.shm, connection, directory_.own().token), {});
   greeting.drain();
   const bool may_be_noise = why.code() == ErrorCode::corrupt_frame || why.code() == ErrorCode::peer_lost;
   if (!may_be_noise) throw Error(why);
@@ -110,8 +100,8 @@ void Meetings::enter(Greeting& greeting, const wire::Hello& hello) {
   }
   if (!greeting.dialed) {
     const std::array<int, 1> descriptors{bell_->fd()};
-    say(greeting, own_hello(peer, greeting.shm, hello.connection, directory_.own().token),
-        std::span(descriptors).first(greeting.shm ? 1 : 0));
+    say_hello(greeting.socket.get(), own_hello(peer, greeting.shm, hello.connection, directory_.own().token),
+              std::span(descriptors).first(greeting.shm ? 1 : 0));
   }
   meeting.sockets[hello.connection] = std::move(greeting.socket);
   --meeting.missing;

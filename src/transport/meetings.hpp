@@ -7,22 +7,10 @@
 
 #include "transport/doorbell.hpp"
 #include "transport/greeting.hpp"
+#include "transport/meeting.hpp"
 #include "transport/mesh_directory.hpp"
-#include "transport/pair_memory.hpp"
 
 namespace gradwire::transport {
-
-/// Each pair has one connection beside those for data: see TcpLink.
-inline constexpr int kControlConnections = 1;
-
-/// What came together for one peer so far.
-struct Meeting {
-  std::vector<base::UniqueFd> sockets;  ///< by connection
-  std::shared_ptr<const PairMemory> memory;
-  std::shared_ptr<const Doorbell> bell;
-  bool shm = false;
-  int missing = 1;  ///< connections
-};
 
 /// Says hello to whoever is connected, lets in who belongs here, and turns others away.
 class Meetings {

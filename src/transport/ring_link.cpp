@@ -64,7 +64,7 @@ const Frame* RingLink::front() {
     front_.header = reader_.header();
     const std::size_t size = front_.header.payload_bytes;
     if (size > wire::kMaxPayload) fail_front("a payload larger than any may be");
-    if (front_.header.kind != wire::FrameKind::data) fail_front("a kind that shared memory does not carry");
+    if (!wire::carries_payload(front_.header.kind)) fail_front("a kind that shared memory does not carry");
     front_.payload = {reader_.payload(), size};
     if ((front_.header.flags & wire::kFlagPayloadCrc) != 0 &&
         base::crc32c(front_.payload) != front_.header.payload_crc) {

@@ -34,9 +34,11 @@ Sleeper::Sleeper(std::shared_ptr<const Doorbell> bell)
   add(timer_.get(), EPOLLIN, kTimerTag);
 }
 
-void Sleeper::watch(int fd, std::uint32_t tag) const {
+void Sleeper::watch(int fd, std::uint64_t tag) const {
   add(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, tag);
 }
+
+void Sleeper::forget(int fd) const noexcept { ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
 
 void Sleeper::add(int fd, std::uint32_t events, std::uint64_t tag) const {
   epoll_event event = {};

@@ -19,8 +19,11 @@ class Sleeper {
   /// `bell` is what the peers ring. Throws Error(system).
   explicit Sleeper(std::shared_ptr<const Doorbell> bell);
 
-  /// Reports what happens there under `tag`, edge-triggered. Throws Error(system).
-  void watch(int fd, std::uint32_t tag) const;
+  /// Reports what happens there under `tag`, edge-triggered. The two highest tags are taken. Throws
+  /// Error(system).
+  void watch(int fd, std::uint64_t tag) const;
+  /// Reports it no longer, also where a forked child keeps what is behind a descriptor that is closed here.
+  void forget(int fd) const noexcept;
 
   /// What has happened, without waiting, by `data.u64` as tag; valid until the next call of any of these.
   [[nodiscard]] std::span<const epoll_event> poll() noexcept { return wait_for(0); }

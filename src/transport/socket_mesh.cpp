@@ -13,8 +13,6 @@
 #include "transport/mesh_directory.hpp"
 #include "transport/mesh_endpoint.hpp"
 #include "transport/rendezvous_keys.hpp"
-#include "transport/tcp/tcp_link.hpp"
-#include "transport/tcp/tcp_socket.hpp"
 
 namespace gradwire::transport {
 namespace {
@@ -58,7 +56,6 @@ class Mesher {
  private:
   void greet();
   [[nodiscard]] Error unfinished() const;
-  [[nodiscard]] std::unique_ptr<PeerLink> link_with(int peer, const std::shared_ptr<LinkRate>& rate);
   std::unique_ptr<Endpoint> finish();
 
   const EndpointOptions& options_;
@@ -106,24 +103,6 @@ Error Mesher::unfinished() const {
           missing.size() == 1 ? std::optional(missing.front()) : std::nullopt};
 }
 
-std::unique_ptr<PeerLink> Mesher::link_with(int peer, const std::shared_ptr<LinkRate>& rate) {
-  Meeting& meeting = meetings_.with(peer);
-  if (!meeting.shm) {
-    for (const auto& socket : meeting.sockets) tune_tcp(socket, options_.link_rate);
-    return std::make_unique<TcpLink>(TcpParts{options_.rank, peer, options_.world_size, options_.communicator,
-                                              std::move(meeting.sockets), rate});
-  }
-  RingParts parts;
-  parts.rank = options_.rank;
-  parts.peer = peer;
-  parts.world_size = options_.world_size;
-  parts.memory = std::move(meeting.memory);
-  parts.peer_bell = std::move(meeting.bell);
-  parts.socket = std::move(meeting.sockets.front());
-  parts.check_payload = options_.check_payload;
-  return std::make_unique<RingLink>(std::move(parts));
-}
-
 std::unique_ptr<Endpoint> Mesher::finish() {
   greetings_.clear();  // strangers: what is left to be opened may need their descriptors
   const auto rate = options_.link_rate > 0 ? std::make_shared<LinkRate>(options_.link_rate) : nullptr;
@@ -131,7 +110,10 @@ std::unique_ptr<Endpoint> Mesher::finish() {
   int ranks_here = 0;
   for (int peer = 0; peer < options_.world_size; ++peer) {
     ranks_here += directory_.is_on_this_host(peer) ? 1 : 0;
-    if (peer != options_.rank) links[static_cast<std::size_t>(peer)] = link_with(peer, rate);
+    if (peer == options_.rank) continue;
+    links[static_cast<std::size_t>(peer)] = make_link(
+        std::move(meetings_.with(peer)), {options_.rank, peer, options_.world_size, options_.communicator},
+        options_.link_rate, rate, options_.check_payload);
   }
   return std::make_unique<MeshEndpoint>(options_.rank, std::move(links), bell_,
                                         rate ? Patience::sleep : patience_for(ranks_here));

@@ -39,7 +39,7 @@ class Link {
   /// How many accepted frames no longer need their payloads.
   [[nodiscard]] virtual std::uint64_t completed() const noexcept = 0;
 
-  /// The oldest received data frame, or nullptr when none has arrived.
+  /// The oldest received data or message frame, or nullptr when none has arrived.
   /// Throws Error: corrupt_frame, version_mismatch, peer_lost (also what an abort frame or a goodbye becomes
   /// once all data before it has been taken).
   virtual const Frame* front() = 0;

@@ -87,7 +87,8 @@ TEST_F(RingTest, OnlySleepersAreWoken) {
   reader->pop();
   EXPECT_FALSE(has_rung(*bells_[0]));
   writer->announce_awake();
-  EXPECT_TRUE(writer->try_send({}, {}));
+  // Four were sent, and one of them taken.
+  for (std::size_t i = 3; i < kRingSlots; ++i) EXPECT_TRUE(writer->try_send({}, {}));
   EXPECT_FALSE(writer->try_send({}, {}));
   writer->announce_sleep();
   reader->pop();
@@ -133,6 +134,14 @@ TEST_F(RingTest, ImpossibleHeadersAreRefused) {
   EXPECT_EQ(damage([](auto& header) { header.payload_bytes = wire::kMaxPayload + 1; }),
             ErrorCode::corrupt_frame);
   EXPECT_EQ(damage([](auto& header) { header.kind = wire::FrameKind::abort; }), ErrorCode::corrupt_frame);
+}
+
+TEST_F(RingTest, MessagesAreGivenOutLikeData) {
+  const auto writer = link_of(0);
+  const auto reader = link_of(1);
+  EXPECT_TRUE(writer->try_send({.kind = wire::FrameKind::message}, {}));
+  ASSERT_NE(reader->front(), nullptr);
+  EXPECT_EQ(reader->front()->header.kind, wire::FrameKind::message);
 }
 
 TEST_F(RingTest, AnEndComesAfterTheFrames) {

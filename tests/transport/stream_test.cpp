@@ -130,6 +130,19 @@ wire::Header abort_header(std::uint32_t origin, std::uint32_t code) {
   return abort;
 }
 
+TEST(Inbox, MessagesAreGivenOutLikeData) {
+  Inbox inbox(1, 6, Inbox::Carries::data, kCapacity);
+  wire::Header message = data_header({}, 1);
+  message.kind = wire::FrameKind::message;
+  feed(inbox, message);
+  ASSERT_NE(inbox.front(), nullptr);
+  EXPECT_EQ(inbox.front()->header.kind, wire::FrameKind::message);
+
+  Inbox control(1, 6, Inbox::Carries::end, kCapacity);
+  feed(control, message);
+  EXPECT_EQ(control.end().kind, LinkEnd::Kind::garbage);
+}
+
 TEST(Inbox, TheEndIsKnownWhileDataWaits) {
   Inbox inbox(1, 6, Inbox::Carries::data, kCapacity);
   feed(inbox, data_header({}, 1));

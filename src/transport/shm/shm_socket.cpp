@@ -33,7 +33,7 @@ base::UniqueFd dial_unix(const std::string& name) {
   return base::connect_to(base::abstract_address(name), Clock::now(), error);
 }
 
-bool send_with_descriptors(const base::UniqueFd& socket, std::span<const std::byte> bytes,
+bool send_with_descriptors(int socket, std::span<const std::byte> bytes,
                            std::span<const int> descriptors) noexcept {
   iovec part = {const_cast<std::byte*>(bytes.data()), bytes.size()};
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMaxDescriptors * sizeof(int))> control{};
@@ -49,7 +49,7 @@ bool send_with_descriptors(const base::UniqueFd& socket, std::span<const std::by
     header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
     std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
   }
-  return ::sendmsg(socket.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) == static_cast<ssize_t>(bytes.size());
+  return ::sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == static_cast<ssize_t>(bytes.size());
 }
 
 ssize_t receive_with_descriptors(const base::UniqueFd& socket, std::span<std::byte> bytes,

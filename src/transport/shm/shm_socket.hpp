@@ -16,7 +16,7 @@ namespace gradwire::transport {
 [[nodiscard]] base::UniqueFd dial_unix(const std::string& name);
 
 /// Sends `bytes` and copies of the descriptors; false when the peer is gone.
-[[nodiscard]] bool send_with_descriptors(const base::UniqueFd& socket, std::span<const std::byte> bytes,
+[[nodiscard]] bool send_with_descriptors(int socket, std::span<const std::byte> bytes,
                                          std::span<const int> descriptors) noexcept;
 
 /// Like read(), and adds descriptors that came along. Never keeps more than `most` of them.

@@ -37,7 +37,7 @@ void Inbox::scan(const wire::Header& header) {
     throw Error(ErrorCode::corrupt_frame, fmt::format("rank {} sent {}", peer_, what),
                 "install the same gradwire on all hosts, then restart the job", peer_);
   };
-  if (header.kind == wire::FrameKind::data && carries_ == Carries::end) {
+  if (wire::carries_payload(header.kind) && carries_ == Carries::end) {
     refuse("data on the connection that is kept for the end");
   }
   if (header.kind == wire::FrameKind::abort) {
@@ -48,6 +48,7 @@ void Inbox::scan(const wire::Header& header) {
   }
   switch (header.kind) {
     case wire::FrameKind::data:
+    case wire::FrameKind::message:
       scan_need_ = kHeaderBytes + header.payload_bytes;
       scan_in_payload_ = true;
       return;

@@ -15,7 +15,7 @@ namespace gradwire::transport {
 /// taken.
 class Inbox {
  public:
-  /// What a connection is for: frames of data and then a goodbye, or nothing but how the stream ends.
+  /// What a connection is for: frames with payloads and then a goodbye, or nothing but how the stream ends.
   enum class Carries : std::uint8_t { data, end };
 
   /// Throws Error(system).
