@@ -1,0 +1,151 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gradwire/consistency.hpp"
+#include "gradwire/error.hpp"
+#include "gradwire/export.hpp"
+#include "gradwire/tensor.hpp"
+#include "gradwire/work.hpp"
+
+namespace gradwire {
+
+/// How a server process serves.
+struct ParameterServerOptions {
+  std::string address = "127.0.0.1";  ///< "host" or "host:port" to listen at; without a port any free one
+  std::string job = "default";        ///< clients of other jobs are refused
+  int index = 0;                      ///< of this server among `servers`
+  int servers = 1;
+  std::string transport = "auto";  ///< "auto" (shm for clients of this host), "shm", "tcp"
+  std::string link_rate{};  ///< "100mbit": this server is a host behind a link of that rate; empty: off
+  std::chrono::milliseconds lease{10'000};  ///< a worker unheard of for so long no longer holds back others
+  std::uint32_t kept_versions = 16;         ///< sealed frames kept for pulls
+  std::string snapshot_dir{};               ///< empty: none
+  std::uint64_t snapshot_every = 100;       ///< clocks
+};
+
+/// What a server has done since it started.
+struct ParameterServerReport {
+  std::uint64_t pushes = 0;           ///< applied
+  std::uint64_t repeated_pushes = 0;  ///< known already, acknowledged again
+  std::uint64_t refused_pushes = 0;
+  std::uint64_t pulls = 0;
+  std::uint64_t whole_pulls = 0;  ///< of these, answered with the whole value
+  std::uint64_t clock = 0;        ///< the least one of live workers
+  std::uint64_t snapshots = 0;
+  std::uint64_t incarnation = 0;
+  /// What went wrong and did not end the server: snapshots that could not be written or read.
+  std::vector<std::string> problems{};
+};
+
+/// One server of a job: keys' values, their optimizers, and who may read them when. It serves from a thread
+/// of its own until stop() or the end of the object. docs/parameter-server.md tells the rules.
+class GRADWIRE_EXPORT ParameterServer {
+ public:
+  /// Listens, and loads the last snapshot if there is one. Throws Error: invalid_argument, system (the port
+  /// is in use, the snapshot cannot be read).
+  explicit ParameterServer(const ParameterServerOptions& options);
+  ~ParameterServer();
+  ParameterServer(ParameterServer&&) noexcept;
+  ParameterServer& operator=(ParameterServer&&) noexcept;
+
+  /// "host:port" for clients.
+  [[nodiscard]] std::string address() const;
+  /// Serves what is under way, writes a snapshot where there is a folder for it, and ends. Throws the Error
+  /// that ended the server before, if one did.
+  void stop();
+  /// False when it has ended, by stop() or by an error that stop() throws.
+  [[nodiscard]] bool is_serving() const noexcept;
+  [[nodiscard]] ParameterServerReport report() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+struct ParameterServerClientOptions {
+  std::vector<std::string> servers{};  ///< "host:port" of each, in the order of their indices
+  std::string job = "default";
+  int worker = 0;   ///< from 0; one process at a time has a number
+  int workers = 1;  ///< the servers wait for so many at the start of the job
+  Consistency consistency{};
+  std::string push_codec = "none";
+  std::string pull_codec = "none";
+  std::string transport = "auto";
+  std::string link_rate{};
+  std::chrono::milliseconds timeout{300'000};  ///< without progress, and for a server that is gone to return
+};
+
+/// What a client has done since it was made. What it pushed and pulled is counted in shards: a key's parts on
+/// its servers.
+struct ParameterServerClientReport {
+  std::uint64_t wire_bytes_sent = 0;  ///< headers and payloads
+  std::uint64_t wire_bytes_received = 0;
+  std::uint64_t pushes = 0;       ///< acknowledged
+  std::uint64_t lost_pushes = 0;  ///< of these, lost by servers that were killed: those since their snapshots
+  std::uint64_t pulls = 0;
+  /// By how many clocks the servers' clock, up to which everything is visible, was behind this worker's when
+  /// a pull was answered.
+  std::uint64_t max_staleness = 0;
+  double mean_staleness = 0;
+};
+
+/// What a key is on the servers.
+struct KeyOptions {
+  /// What the servers make of pushes: "sgd:lr=0.1", "momentum:lr=0.1,mu=0.9", "adagrad:lr=0.01",
+  /// "adam:lr=0.001", "average" (pushes are models), "elastic:alpha=0.1" (pushes are differences from the
+  /// value).
+  std::string optimizer = "sgd:lr=0.1";
+};
+
+/// A worker's side of a job's servers. Every key is split into block-aligned shards over them. Thread-safe
+/// like a Communicator. Buffers are lent until the Work completes. A server that goes away is waited for, and
+/// what it had not acknowledged is sent again.
+class GRADWIRE_EXPORT ParameterServerClient {
+ public:
+  /// Connects and joins. Throws Error: timeout naming the servers that do not answer, version_mismatch,
+  /// invalid_argument (options that differ from other workers', a number that is taken), system.
+  explicit ParameterServerClient(const ParameterServerClientOptions& options);
+  /// Leaves.
+  ~ParameterServerClient();
+  ParameterServerClient(ParameterServerClient&&) noexcept;
+  ParameterServerClient& operator=(ParameterServerClient&&) noexcept;
+
+  /// Makes `key` known to the servers with this value, unless it is already: then `value` becomes theirs.
+  /// Every worker does so before it pushes or pulls. Float32. Throws Error(invalid_argument) when others gave
+  /// another size or optimizer.
+  void init(const std::string& key, Tensor value, const KeyOptions& options = {});
+
+  /// Adds the gradient to this clock's pushes. Complete when every server concerned has taken it.
+  [[nodiscard]] Work push(const std::string& key, Tensor gradient);
+  /// Brings `out` up to what the consistency grants at this worker's clock; it may wait for other workers.
+  /// `out` must hold what the last pull, or init(), left there.
+  [[nodiscard]] Work pull(const std::string& key, Tensor out);
+  /// Push, and pull what follows from it: the values of the next step. The key gets no further pushes in this
+  /// step. In step it is complete once every worker has done the same, or called clock().
+  [[nodiscard]] Work push_pull(const std::string& key, Tensor gradient, Tensor out);
+  /// Ends this worker's step: its clock goes up by one.
+  void clock();
+  /// Waits until everything pushed is acknowledged.
+  void flush();
+  /// After a request was refused with peer_lost because the lease was over: takes part again, from the
+  /// servers' clock on.
+  void rejoin();
+
+  /// Steps that this worker has finished, at least what the servers granted when it joined.
+  [[nodiscard]] std::uint64_t now() const noexcept;
+  [[nodiscard]] ParameterServerClientReport report() const noexcept;
+  /// What encoding pushes of `key` has lost so far; empty without loss.
+  [[nodiscard]] std::vector<float> residual(const std::string& key) const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace gradwire
