@@ -1,0 +1,70 @@
+#include "server/job.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "gradwire/error.hpp"
+
+namespace gradwire::server {
+namespace {
+
+std::shared_ptr<const compress::Codec> make_serving_codec(const std::string& spec) {
+  auto codec = compress::make_codec(spec);
+  if (codec->fixed_size()) return codec;
+  throw Error(ErrorCode::unsupported,
+              fmt::format("codec '{}' has payloads of varying size, which servers cannot take", spec),
+              "choose another codec");
+}
+
+}  // namespace
+
+std::size_t Job::block() const noexcept {
+  return std::max(codecs.push->block(), codecs.pull->block());  // powers of two, all of them
+}
+
+Job make_job(std::uint32_t workers, Consistency consistency, const std::string& push_codec,
+             const std::string& pull_codec, std::uint32_t kept_versions) {
+  if (workers == 0) {
+    throw Error(ErrorCode::invalid_argument, "a job of 0 workers",
+                "give the number of workers that the job begins with");
+  }
+  if (consistency.is_synchronous()) consistency = {.mode = Consistency::Mode::bsp};
+  if (consistency.mode == Consistency::Mode::asp) consistency.staleness = 0;
+  return {.workers = workers,
+          .consistency = consistency,
+          .codecs = {.push = make_serving_codec(push_codec),
+                     .pull = make_serving_codec(pull_codec),
+                     .kept_versions = kept_versions}};
+}
+
+void Job::save(StateWriter& out) const {
+  out.write(workers);
+  out.text(to_string(consistency));
+  out.text(codecs.push->spec());
+  out.text(codecs.pull->spec());
+}
+
+Job load_job(StateReader& in, std::uint32_t kept_versions) {
+  const auto workers = in.read<std::uint32_t>();
+  const Consistency consistency = parse_consistency(in.text());
+  const std::string push_codec = in.text();
+  const std::string pull_codec = in.text();
+  return make_job(workers, consistency, push_codec, pull_codec, kept_versions);
+}
+
+void require_same_job(const Job& ours, const Job& theirs) {
+  const auto require = [](std::string_view what, const auto& here, const auto& there) {
+    if (here == there) return;
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("a worker with {} {} asked to join a job with {}", what, there, here),
+                "give all workers of a job the same options");
+  };
+  require("a number of workers of", ours.workers, theirs.workers);
+  require("consistency", to_string(ours.consistency), to_string(theirs.consistency));
+  require("push codec", ours.codecs.push->spec(), theirs.codecs.push->spec());
+  require("pull codec", ours.codecs.pull->spec(), theirs.codecs.pull->spec());
+}
+
+}  // namespace gradwire::server

@@ -1,0 +1,51 @@
+#include "server/version_log.hpp"
+
+#include <algorithm>
+
+namespace gradwire::server {
+
+VersionLog::VersionLog(std::shared_ptr<const compress::Codec> codec, std::span<const float> value,
+                       std::uint32_t kept)
+    : codec_(std::move(codec)) {
+  if (codec_->identity()) return;
+  estimate_.assign(value.begin(), value.end());
+  // More frames than that would be more bytes than the whole estimate.
+  kept_ = std::min<std::size_t>(kept, value.size_bytes() / codec_->max_payload(value.size()));
+}
+
+void VersionLog::seal(std::span<const float> value) {
+  ++version_;
+  if (codec_->identity()) return;
+  auto frame = std::make_shared<Payload>(codec_->max_payload(value.size()));
+  std::byte* out = frame->data();
+  for_each_piece(*codec_, value.size(), [&](std::size_t first, std::size_t count) {
+    difference_.resize(std::max(difference_.size(), count));
+    const float* const x = value.data() + first;
+    float* const estimate = estimate_.data() + first;
+    float* const difference = difference_.data();
+    for (std::size_t i = 0; i < count; ++i) difference[i] = x[i] - estimate[i];
+    const std::size_t bytes = codec_->encode({.value = difference, .count = count}, out).bytes;
+    codec_->decode_add({out, bytes}, estimate, count, 1.0F);
+    out += bytes;
+  });
+  frames_.push_back(std::move(frame));
+  if (frames_.size() > kept_) frames_.pop_front();
+}
+
+std::optional<std::vector<SealedFrame>> VersionLog::since(std::uint64_t version) const {
+  if (version > version_ || version_ - version > frames_.size()) return std::nullopt;
+  const auto missing = static_cast<std::ptrdiff_t>(version_ - version);
+  return std::vector<SealedFrame>(frames_.end() - missing, frames_.end());
+}
+
+void VersionLog::save(StateWriter& out) const {
+  out.write(version_);
+  out.floats(estimate_);
+}
+
+void VersionLog::restore(StateReader& in) {
+  version_ = in.read<std::uint64_t>();
+  in.floats(estimate_);
+}
+
+}  // namespace gradwire::server
