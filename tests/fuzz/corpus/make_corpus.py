@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the seeds beside it: for each fuzz target a few inputs that its parser accepts, for others to be made from.
 
-A header and a hello come from the golden ones. To cover a new field of a format, add a seed that has it.
+Headers, hellos, a server's messages and its snapshot come from the golden ones. To cover a new field of a format, add a seed that has it.
 """
 import gzip
 import json
@@ -10,7 +10,7 @@ import struct
 import zlib
 
 HERE = pathlib.Path(__file__).parent
-WIRE = HERE.parent.parent / "golden/wire"
+GOLDEN = HERE.parent.parent / "golden"
 
 
 def seed(target, name, data):
@@ -20,7 +20,7 @@ def seed(target, name, data):
 
 
 def golden(name):
-    return (WIRE / f"{name}.bin").read_bytes()
+    return (GOLDEN / "wire" / f"{name}.bin").read_bytes()
 
 
 def headers():
@@ -47,6 +47,12 @@ def store_messages():
         request = struct.pack("<BIIQ", verb, 3, len(value), 60_000) + b"key" + value
         seed("store_message", name, request + request)
     seed("store_message", "reply", struct.pack("<BI", 1, 5) + b"value")
+
+
+def servers():
+    for file in sorted((GOLDEN / "server").glob("good-*.bin")):
+        seed("server_message", file.stem.removeprefix("good-"), file.read_bytes())
+    seed("snapshot", "whole", (GOLDEN / "server/snapshot-good.bin").read_bytes())
 
 
 def codec_payloads():
@@ -81,6 +87,7 @@ if __name__ == "__main__":
     headers()
     frames()
     store_messages()
+    servers()
     codec_payloads()
     idx_files()
     checkpoints()
