@@ -1,0 +1,231 @@
+#include "server/caller.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+namespace gradwire::server {
+namespace {
+
+/// Answers that a worker has not taken: until it does, nothing more of its requests is read.
+constexpr std::size_t kMostAnswers = 256;
+/// Answers to pulls that wait for the link: more would only be computed before their time.
+constexpr std::size_t kAhead = 4;
+
+[[noreturn]] void end_connection(const std::string& what) {
+  throw Error(ErrorCode::corrupt_frame, what, "use the same version of Gradwire for workers and servers");
+}
+
+}  // namespace
+
+Caller::Caller(ServerState& state, Tally& tally, std::uint32_t lease_ms) noexcept
+    : state_(state),
+      tally_(tally),
+      lease_ms_(lease_ms),
+      plain_(compress::make_codec("none")),
+      in_(Side::worker, "a caller"),
+      out_(Side::server) {}
+
+const Caller::Worker& Caller::worker() const {
+  if (!worker_) end_connection("a caller asked for something before it joined");
+  return *worker_;
+}
+
+std::optional<Time> Caller::silent_since() const noexcept {
+  return worker_ ? std::nullopt : std::optional(came_);
+}
+
+bool Caller::serve(transport::Link& link, Time now) {
+  bool moved = false;
+  try {
+    while (out_.size() < kMostAnswers && link.front() != nullptr) {
+      moved = true;
+      if (worker_) state_.heard(worker_->number, worker_->session, now);
+      if (in_.is_whole()) {
+        if (auto request = in_.take_request(link)) handle(std::move(*request), now);
+      } else {
+        const auto destination = std::holds_alternative<MakeKey>(due_)
+                                     ? std::as_writable_bytes(std::span(value_))
+                                     : std::span(payload_);
+        if (in_.take_into(link, destination)) finish_body();
+      }
+    }
+    out_.pump(link);
+    while (answer_asked()) {
+      moved = true;
+      if (!out_.pump(link)) break;
+    }
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::system, "there is no memory for what a worker asked for",
+                "spread the keys over more servers");
+  }
+  return moved;
+}
+
+void Caller::handle(Request request, Time now) {
+  if (const auto* join = std::get_if<Join>(&request)) return handle(*join, now);
+  const Worker who = worker();
+  if (const auto* make = std::get_if<MakeKey>(&request)) return begin(*make);
+  if (const auto* push = std::get_if<Push>(&request)) return begin(*push);
+  if (const auto* pull = std::get_if<Pull>(&request)) return handle(*pull);
+  try {
+    if (const auto* advance = std::get_if<Advance>(&request)) {
+      state_.advance(who.number, who.session, *advance);
+    } else if (std::holds_alternative<Beat>(request)) {
+      state_.beat(who.number, who.session);
+    } else {
+      state_.leave(who.number, who.session);
+      answer(Accepted{});
+    }
+  } catch (const Error& error) {
+    refuse(Verb::advance, 0, error);
+  }
+}
+
+void Caller::handle(const Join& join, Time now) {
+  if (worker_) end_connection("a worker joined twice on one connection");
+  try {
+    const Joined joined = state_.join(join, now);
+    worker_ = {join.worker, join.session};
+    in_.rename(fmt::format("worker {}", join.worker));
+    push_codec_ = compress::make_codec(join.push_codec);
+    pull_codec_ = compress::make_codec(join.pull_codec);
+    answer(joined);
+  } catch (const Error& error) {
+    refuse(Verb::join, 0, error);
+  }
+}
+
+void Caller::begin(const MakeKey& request) {
+  value_.resize(request.count);
+  in_.expect({plain_.get(), 0, request.count, 1});
+  due_ = request;
+  if (in_.is_whole()) finish_body();
+}
+
+void Caller::begin(const Push& request) {
+  payload_.resize(state_.push_bytes(request.shard));
+  in_.expect({push_codec_.get(), request.shard, state_.count(request.shard), 1});
+  due_ = request;
+  if (in_.is_whole()) finish_body();
+}
+
+void Caller::finish_body() {
+  if (std::holds_alternative<MakeKey>(due_)) {
+    finish_key();
+  } else {
+    finish_push();
+  }
+  due_ = {};
+}
+
+void Caller::finish_key() {
+  const auto& request = std::get<MakeKey>(due_);
+  try {
+    const KeyMade made = state_.make_key(request, value_);
+    made_.push_back({++tally_.keys, made});
+  } catch (const Error& error) {
+    refuse(Verb::make_key, request.request, error);
+  }
+}
+
+void Caller::keys_are_safe(std::uint64_t keys, transport::Link& link) {
+  const auto first_unsafe =
+      std::ranges::find_if(made_, [&](const MadeKey& key) { return key.number > keys; });
+  for (auto key = made_.begin(); key != first_unsafe; ++key) {
+    const auto estimate = state_.estimate(key->answer.shard);
+    out_.add({write_answer(key->answer),
+              {plain_.get(), key->answer.shard, estimate->size(), 1},
+              {std::as_bytes(std::span(*estimate))},
+              estimate});
+  }
+  made_.erase(made_.begin(), first_unsafe);
+  out_.pump(link);
+}
+
+void Caller::finish_push() {
+  const auto& request = std::get<Push>(due_);
+  try {
+    const bool is_new = state_.push(worker().number, worker().session, request, payload_);
+    ++(is_new ? tally_.pushes : tally_.repeated_pushes);
+    answer(Accepted{request.sequence});
+  } catch (const Error& error) {
+    ++tally_.refused_pushes;
+    refuse(Verb::push, request.sequence, error);
+  }
+}
+
+void Caller::handle(const Pull& pull) {
+  asked_.push_back(pull);
+  try {
+    // Others may wait for that, however long the answers before this one take.
+    state_.announce(worker().number, worker().session, pull);
+  } catch (const Error&) {
+    return;  // The answer will say it.
+  }
+}
+
+void Caller::shards_moved(const Moved& moved) {
+  const auto ask_again = [this](auto first, auto last) {
+    for (auto it = first; it != last; ++it) asked_.push_back(it->second);
+    waiting_.erase(first, last);
+  };
+  if (moved.all) return ask_again(waiting_.begin(), waiting_.end());
+  for (const std::uint32_t shard : moved.shards) {
+    const auto [first, last] = waiting_.equal_range(shard);
+    ask_again(first, last);
+  }
+}
+
+bool Caller::answer_asked() {
+  if (asked_.empty() || out_.unsent() >= kAhead) return false;
+  const Pull pull = asked_.front();
+  asked_.pop_front();
+  if (!answer_pull(pull)) waiting_.emplace(pull.shard, pull);
+  return true;
+}
+
+bool Caller::answer_pull(const Pull& pull) {
+  try {
+    auto found = state_.pull(worker().number, worker().session, pull);
+    if (!found) return false;
+    ++tally_.pulls;
+    Outgoing message{write_answer(found->head)};
+    if (found->head.whole) {
+      ++tally_.whole_pulls;
+      message.body = {plain_.get(), pull.shard, found->whole->size(), 1};
+      message.payloads = {std::as_bytes(std::span(*found->whole))};
+      message.owner = found->whole;
+    } else if (!found->sealed.empty()) {
+      const auto frames = std::make_shared<const std::vector<SealedFrame>>(std::move(found->sealed));
+      message.body = {pull_codec_.get(), pull.shard, state_.count(pull.shard),
+                      static_cast<std::uint32_t>(frames->size())};
+      for (const auto& frame : *frames) message.payloads.emplace_back(*frame);
+      message.owner = frames;
+    }
+    out_.add(std::move(message));
+  } catch (const Error& error) {
+    refuse(Verb::pull, pull.request, error);
+  }
+  return true;
+}
+
+void Caller::answer(const Answer& head) { out_.add({write_answer(head)}); }
+
+void Caller::refuse(Verb verb, std::uint64_t request, const Error& error) {
+  // what() is "code: happened; advice", and is put together again on the other side.
+  const std::string_view all = error.what();
+  const std::string_view text = all.substr(to_string(error.code()).size() + 2);
+  const auto end = text.rfind("; ");
+  answer(Refused{verb, request, error.code(), std::string(text.substr(0, end)),
+                 end == std::string_view::npos ? "" : std::string(text.substr(end + 2))});
+}
+
+void Caller::over() noexcept {
+  if (worker_) state_.gone(worker_->number, worker_->session);
+  worker_.reset();
+}
+
+}  // namespace gradwire::server

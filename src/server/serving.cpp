@@ -1,0 +1,200 @@
+#include "server/serving.hpp"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+namespace gradwire::server {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+/// How long a caller has for saying who it is, and a worker that asked for something for taking the answer at
+/// the end.
+constexpr seconds kSilence{10};
+constexpr seconds kLastAnswers{5};
+/// How often a server without anything to do looks after what only time changes.
+constexpr milliseconds kLookAround{250};
+/// While a snapshot is being written that answers wait for.
+constexpr milliseconds kLookForSnapshot{2};
+
+transport::ServiceOptions service_options(const ParameterServerOptions& options) {
+  transport::ServiceOptions service;
+  service.address = options.address;
+  service.job = options.job;
+  service.kind = options.transport;
+  service.link_rate = options.link_rate.empty() ? 0 : transport::parse_rate(options.link_rate);
+  return service;
+}
+
+ServerStateOptions state_options(const ParameterServerOptions& options, std::uint64_t incarnation) {
+  if (options.servers < 1 || options.index < 0 || options.index >= options.servers) {
+    throw Error(ErrorCode::invalid_argument,
+                "server " + std::to_string(options.index) + " of " + std::to_string(options.servers),
+                "servers are numbered from 0");
+  }
+  if (options.lease <= milliseconds(0)) {
+    throw Error(ErrorCode::invalid_argument, "a lease that is not positive", "pass a time greater than zero");
+  }
+  ServerStateOptions state;
+  state.index = static_cast<std::uint32_t>(options.index);
+  state.servers = static_cast<std::uint32_t>(options.servers);
+  state.lease = options.lease;
+  state.kept_versions = options.kept_versions;
+  state.incarnation = incarnation;
+  return state;
+}
+
+std::uint64_t random_number() {
+  std::random_device device;
+  return std::uint64_t{device()} << 32U | device();
+}
+
+}  // namespace
+
+Serving::Serving(const ParameterServerOptions& options)
+    : options_(options), incarnation_(random_number()), state_(state_options(options, incarnation_)) {
+  if (!options.snapshot_dir.empty()) {
+    SnapshotFolder folder(options.snapshot_dir, static_cast<std::uint32_t>(options.index));
+    const LatestSnapshot latest = folder.latest();
+    if (latest.snapshot) state_.restore(latest.snapshot->bytes, std::chrono::steady_clock::now());
+    for (const auto& skipped : latest.skipped) {
+      report_.problems.push_back(skipped.path.string() + " was skipped: " + skipped.reason);
+    }
+    snapshots_.emplace(std::move(folder));
+    next_snapshot_ = state_.clock() + options.snapshot_every;
+  }
+  service_ = transport::open_service(service_options(options));
+  report_.incarnation = incarnation_;
+  report_.clock = state_.clock();
+}
+
+void Serving::stop() noexcept {
+  stop_.store(true);
+  service_->wake();
+}
+
+ParameterServerReport Serving::report() const {
+  const std::lock_guard lock(report_mutex_);
+  return report_;
+}
+
+void Serving::run() {
+  Time end = Time::max();
+  while (true) {
+    bool moved = service_->progress();
+    const Time now = std::chrono::steady_clock::now();
+    for (const auto id : service_->arrivals()) {
+      callers_.try_emplace(id, state_, tally_, static_cast<std::uint32_t>(options_.lease.count()));
+    }
+    moved = serve_all(now) || moved;
+    forget_departed();
+    if (now >= state_.next_expiry()) state_.expire(now);
+    if (const Moved shards = state_.take_moved(); shards.all || !shards.shards.empty()) {
+      for (auto& [id, caller] : callers_) caller.shards_moved(shards);
+      moved = true;
+    }
+    keep_snapshots();
+    publish_report();
+    if (moved) continue;
+
+    if (stop_.load()) {
+      if (end == Time::max()) end = now + kLastAnswers;
+      const bool done = std::ranges::all_of(callers_, [](const auto& it) { return it.second.is_done(); });
+      if (done || now >= end) break;
+    }
+    drop_silent(now);
+    const bool waits =
+        std::ranges::any_of(callers_, [](const auto& it) { return it.second.has_unsafe_keys(); });
+    service_->wait(
+        std::min(now + (waits || stop_.load() ? kLookForSnapshot : kLookAround), state_.next_expiry()));
+  }
+  write_last_snapshot();
+  publish_report();
+  service_->close(kLastAnswers);
+}
+
+bool Serving::serve_all(Time now) {
+  bool moved = false;
+  for (auto it = callers_.begin(); it != callers_.end();) {
+    // end() erases it.
+    auto& [id, caller] = *it++;
+    try {
+      moved = caller.serve(service_->link(id), now) || moved;
+    } catch (const Error& error) {
+      end(id, error);
+    }
+  }
+  return moved;
+}
+
+void Serving::end(transport::CallerId id, const Error& cause) {
+  service_->drop(id, cause);
+  const auto caller = callers_.find(id);
+  caller->second.over();
+  callers_.erase(caller);
+}
+
+void Serving::forget_departed() {
+  for (const auto& departure : service_->departures()) {
+    const auto caller = callers_.find(departure.caller);
+    if (caller == callers_.end()) continue;
+    caller->second.over();
+    callers_.erase(caller);
+  }
+}
+
+void Serving::drop_silent(Time now) {
+  for (auto it = callers_.begin(); it != callers_.end();) {
+    const auto& [id, caller] = *it++;
+    const auto since = caller.silent_since();
+    if (!since || now - *since < kSilence) continue;
+    end(id, Error(ErrorCode::timeout, "a caller did not say who it is", "join first"));
+  }
+}
+
+void Serving::keep_snapshots() {
+  if (snapshots_) {
+    if (snapshots_->is_busy()) return;
+    safe_keys_ = keys_written_;
+  } else {
+    safe_keys_ = keys_written_ = tally_.keys;
+  }
+  for (auto it = callers_.begin(); it != callers_.end();) {
+    auto& [id, caller] = *it++;
+    try {
+      if (caller.has_unsafe_keys()) caller.keys_are_safe(safe_keys_, service_->link(id));
+    } catch (const Error& error) {
+      end(id, error);
+    }
+  }
+  if (!snapshots_ || (state_.clock() < next_snapshot_ && keys_written_ == tally_.keys)) return;
+  next_snapshot_ = state_.clock() + options_.snapshot_every;
+  keys_written_ = tally_.keys;
+  snapshots_->start({state_.clock(), incarnation_, state_.save()});
+}
+
+void Serving::write_last_snapshot() {
+  if (!snapshots_) return;
+  snapshots_->wait();
+  snapshots_->start({state_.clock(), incarnation_, state_.save()});
+  snapshots_->wait();
+}
+
+void Serving::publish_report() {
+  const std::lock_guard lock(report_mutex_);
+  report_.pushes = tally_.pushes;
+  report_.repeated_pushes = tally_.repeated_pushes;
+  report_.refused_pushes = tally_.refused_pushes;
+  report_.pulls = tally_.pulls;
+  report_.whole_pulls = tally_.whole_pulls;
+  report_.clock = state_.clock();
+  if (!snapshots_) return;
+  report_.snapshots = snapshots_->written();
+  const std::string problem = snapshots_->problem();
+  const bool is_known = !report_.problems.empty() && report_.problems.back() == problem;
+  if (!problem.empty() && !is_known) report_.problems.push_back(problem);
+}
+
+}  // namespace gradwire::server

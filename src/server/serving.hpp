@@ -1,0 +1,58 @@
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "gradwire/parameter_server.hpp"
+#include "server/caller.hpp"
+#include "server/server_state.hpp"
+#include "server/snapshot_writer.hpp"
+#include "transport/service.hpp"
+
+namespace gradwire::server {
+
+/// A server at work: lets workers in, serves them in turn, and writes snapshots. One thread calls run(); any
+/// may call the rest.
+class Serving {
+ public:
+  /// Listens, and loads the last snapshot. Throws Error.
+  explicit Serving(const ParameterServerOptions& options);
+
+  /// Until stop(). Throws the Error that ends it: of the system, never of a worker.
+  void run();
+  /// What has been asked for is still answered, and what is known goes into a last snapshot.
+  void stop() noexcept;
+
+  [[nodiscard]] std::string address() const { return service_->address(); }
+  [[nodiscard]] ParameterServerReport report() const;
+
+ private:
+  bool serve_all(Time now);
+  void end(transport::CallerId id, const Error& cause);
+  void forget_departed();
+  void drop_silent(Time now);
+  void keep_snapshots();
+  void write_last_snapshot();
+  void publish_report();
+
+  const ParameterServerOptions options_;
+  const std::uint64_t incarnation_;
+  std::unique_ptr<transport::Service> service_;
+  ServerState state_;
+  std::optional<SnapshotWriter> snapshots_;
+  std::map<transport::CallerId, Caller> callers_;
+  Tally tally_;
+  std::uint64_t safe_keys_ = 0;      ///< of tally_.keys
+  std::uint64_t keys_written_ = 0;   ///< by the snapshot under way
+  std::uint64_t next_snapshot_ = 0;  ///< clock
+  std::atomic<bool> stop_{false};
+  mutable std::mutex report_mutex_;
+  ParameterServerReport report_;
+};
+
+}  // namespace gradwire::server

@@ -1,0 +1,53 @@
+#include "gradwire/parameter_server.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "servers.hpp"
+
+// Servers and workers of one process, over the transports that processes use.
+namespace gradwire {
+namespace {
+
+using testing::Each;
+using testing::FloatEq;
+
+class EveryTransport : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Transports, EveryTransport, testing::Values("shm", "tcp"));
+
+TEST_P(EveryTransport, WorkersInStepGetTheMean) {
+  constexpr int kWorkers = 3;
+  const Servers servers(2, GetParam());
+  std::vector<std::thread> workers;
+  for (int worker = 0; worker < kWorkers; ++worker) {
+    workers.emplace_back([&, worker] {
+      auto options = servers.client(worker, kWorkers);
+      options.transport = GetParam();
+      ParameterServerClient client(options);
+      std::vector<float> large(50'000, 1.0F);
+      std::vector<float> small(10, 2.0F);
+      client.init("large", large, {.optimizer = "sgd:lr=0.5"});
+      client.init("small", small, {.optimizer = "sgd:lr=0.5"});
+      for (int step = 0; step < 20; ++step) {
+        std::vector<float> gradient(50'000, static_cast<float>(worker));
+        std::vector<float> little(10, 1.0F);
+        Work one = client.push_pull("large", gradient, large);
+        Work two = client.push_pull("small", little, small);
+        client.clock();
+        one.wait();
+        two.wait();
+        ASSERT_THAT(large, Each(FloatEq(1.0F - 0.5F * static_cast<float>(step + 1))));
+        ASSERT_THAT(small, Each(FloatEq(2.0F - 0.5F * static_cast<float>(step + 1))));
+      }
+    });
+  }
+  for (auto& worker : workers) worker.join();
+  EXPECT_EQ(servers.servers[0].report().repeated_pushes, 0U);
+}
+
+}  // namespace
+}  // namespace gradwire

@@ -1,0 +1,268 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <random>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gradwire/parameter_server.hpp"
+#include "server/placement.hpp"
+#include "server_process.hpp"
+#include "tests/support/quick.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+// Processes that are killed: servers that come back, workers that do not, and workers that come back.
+namespace gradwire {
+namespace {
+
+using namespace std::chrono_literals;
+
+ParameterServerOptions server_options(const TemporaryFolder& folder, int index = 0, int servers = 1) {
+  ParameterServerOptions options;
+  options.job = "deaths";
+  options.index = index;
+  options.servers = servers;
+  options.lease = 2s;
+  options.snapshot_dir = (folder.path() / "snapshots").string();
+  options.snapshot_every = 10;
+  return options;
+}
+
+ParameterServerClientOptions worker_options(const std::vector<std::string>& servers, int worker,
+                                            int workers) {
+  ParameterServerClientOptions options;
+  options.servers = servers;
+  options.job = "deaths";
+  options.worker = worker;
+  options.workers = workers;
+  options.timeout = 60s;
+  return options;
+}
+
+/// One step: every element goes down by the mean of what was pushed, which is 1.
+void step(ParameterServerClient& client, std::vector<float>& value) {
+  std::vector<float> ones(value.size(), 1.0F);
+  Work pull = client.push_pull("key", ones, value);
+  client.clock();
+  pull.wait();
+  client.flush();
+}
+
+TEST(ServerDeath, CostsWhatItHadNotSavedAndTheClientSaysHowMuch) {
+  const TemporaryFolder folder;
+  ServerProcess server(server_options(folder));
+  const int kills = quick() ? 4 : 20;
+  constexpr int kSteps = 400;
+  TestProcess worker([&](const auto& tell) {
+    ParameterServerClient client(worker_options({server.address()}, 0, 1));
+    std::vector<float> value(100, 0.0F);
+    client.init("key", value, {.optimizer = "sgd:lr=1"});
+    for (int i = 0; i < kSteps; ++i) {
+      step(client, value);
+      std::this_thread::sleep_for(2ms);
+    }
+    std::ostringstream out;
+    out << value[0] << ' ' << value[99] << ' ' << client.report().lost_pushes << '\n';
+    tell(out.str());
+  });
+  std::mt19937 random(3);
+  for (int i = 0; i < kills; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20 + random() % 60));
+    server.kill();
+    server.start();
+  }
+  std::istringstream line(worker.read_line());
+  float first = 0;
+  float last = 0;
+  int lost = -1;
+  line >> first >> last >> lost;
+  EXPECT_EQ(first, last);
+  EXPECT_EQ(first, static_cast<float>(lost - kSteps)) << lost << " pushes lost";
+  // A snapshot is written every 10 clocks, the next one begun while it is.
+  EXPECT_LE(lost, 30 * kills);
+  EXPECT_TRUE(worker.join());
+}
+
+TEST(ServerDeath, OfOneOfTwoIsWaitedForByAllWorkers) {
+  const TemporaryFolder folder;
+  ServerProcess one(server_options(folder, 0, 2));
+  ServerProcess two(server_options(folder, 1, 2));
+  std::vector<std::unique_ptr<TestProcess>> workers;
+  workers.reserve(3);
+  for (int worker = 0; worker < 2; ++worker) {
+    workers.push_back(std::make_unique<TestProcess>([&, worker](const auto& tell) {
+      auto options = worker_options({one.address(), two.address()}, worker, 2);
+      options.push_codec = options.pull_codec = "onebit";
+      ParameterServerClient client(options);
+      std::vector<float> value(100'000, 0.0F);
+      client.init("key", value, {.optimizer = "sgd:lr=1"});
+      for (int i = 0; i < 200; ++i) step(client, value);
+      std::ostringstream out;
+      out.write(reinterpret_cast<const char*>(value.data()),
+                static_cast<std::streamsize>(value.size() * sizeof(float)));
+      tell(std::to_string(std::hash<std::string>()(out.str())) + "\n");
+    }));
+  }
+  for (int i = 0; i < 3; ++i) {
+    std::this_thread::sleep_for(50ms);
+    two.kill();
+    two.start();
+  }
+  const std::string first = workers[0]->read_line();
+  EXPECT_FALSE(first.empty());
+  EXPECT_EQ(first, workers[1]->read_line()) << "workers at one version hold the same bits";
+  for (const auto& worker : workers) EXPECT_TRUE(worker->join());
+}
+
+TEST(WorkerDeath, HoldsTheOthersBackForALeaseAtMost) {
+  const TemporaryFolder folder;
+  ServerProcess server(server_options(folder));
+  const auto train = [&](int worker, int steps, const auto& tell) {
+    ParameterServerClient client(worker_options({server.address()}, worker, 3));
+    std::vector<float> value(1000, 0.0F);
+    client.init("key", value, {.optimizer = "sgd:lr=1"});
+    for (int i = 0; i < steps; ++i) {
+      step(client, value);
+      tell("step\n");
+    }
+    tell(std::to_string(value[0]) + "\n");
+  };
+  std::vector<std::unique_ptr<TestProcess>> workers;
+  workers.reserve(3);
+  for (int worker = 0; worker < 3; ++worker) {
+    workers.push_back(
+        std::make_unique<TestProcess>([&, worker](const auto& tell) { train(worker, 50, tell); }));
+  }
+  for (int i = 0; i < 20; ++i) ASSERT_EQ(workers[2]->read_line(), "step");
+  workers[2]->kill();
+  const auto killed = std::chrono::steady_clock::now();
+  for (int worker = 0; worker < 2; ++worker) {
+    for (int i = 0; i < 50; ++i) ASSERT_EQ(workers[static_cast<std::size_t>(worker)]->read_line(), "step");
+    EXPECT_EQ(workers[static_cast<std::size_t>(worker)]->read_line(), "-50.000000");
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - killed, 10s);
+  // It may come back under its number, and begins with the servers' values and clock.
+  TestProcess again([&](const auto& tell) { train(2, 5, tell); });
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(again.read_line(), "step");
+  EXPECT_EQ(again.read_line(), "-55.000000");
+}
+
+std::string last_snapshot(const std::string& folder) {
+  std::string last;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() == ".snapshot") last = std::max(last, entry.path().string());
+  }
+  return last;
+}
+
+TEST(WorkerDeath, APushFromBeforeTheOthersWentOnCountsForTheStepThatTheyAreAt) {
+  const TemporaryFolder folder;
+  auto options = server_options(folder);
+  options.lease = 300ms;
+  options.snapshot_every = 1;
+  ServerProcess server(options);
+  TestProcess stopped([&](const auto& tell) {
+    ParameterServerClient client(worker_options({server.address()}, 0, 2));
+    std::vector<float> value(10, 0.0F);
+    std::vector<float> ones(10, 1.0F);
+    client.init("key", value, {.optimizer = "sgd:lr=1"});
+    for (int i = 0; i < 3; ++i) step(client, value);
+    std::raise(SIGSTOP);
+    Work push = client.push("key", ones);
+    tell("pushed\n");
+    push.wait();
+    client.clock();
+    tell(client.now() > 20 ? "taken\n" : "its clock is behind\n");
+    Work pull = client.pull("key", value);
+    pull.wait();
+    tell(std::to_string(value[0]) + "\n");
+  });
+  TestProcess other([&](const auto& tell) {
+    ParameterServerClient client(worker_options({server.address()}, 1, 2));
+    std::vector<float> value(10, 0.0F);
+    client.init("key", value, {.optimizer = "sgd:lr=1"});
+    for (int i = 0; i < 20; ++i) step(client, value);
+    tell("20 steps\n");
+    while (true) step(client, value);
+  });
+  stopped.await_stop();
+  ASSERT_EQ(other.read_line(), "20 steps");
+  // The second snapshot from now was begun from now on.
+  for (int i = 0; i < 2; ++i) {
+    const std::string before = last_snapshot(options.snapshot_dir);
+    while (last_snapshot(options.snapshot_dir) == before) std::this_thread::sleep_for(1ms);
+  }
+  server.kill();
+  other.kill();
+  // The push is under way while nobody answers, and met by a server that has been at step 20.
+  stopped.signal(SIGCONT);
+  ASSERT_EQ(stopped.read_line(), "pushed");
+  server.start();
+  EXPECT_EQ(stopped.read_line(), "taken");
+  const std::string value = stopped.read_line();
+  EXPECT_LE(std::stof(value), -21.0F);
+  EXPECT_TRUE(stopped.join());
+}
+
+/// The name of a small key that this one of two servers has.
+std::string key_on(std::uint32_t server) {
+  for (int i = 0;; ++i) {
+    std::string name = "key " + std::to_string(i);
+    if (server::place_key(name, 10, 2, 1)[0].server == server) return name;
+  }
+}
+
+TEST(WorkerDeath, FlushWaitsForAllPushesAlsoWhereOneWasRefused) {
+  const TemporaryFolder folder;
+  auto options = server_options(folder, 0, 2);
+  options.lease = 300ms;
+  ServerProcess one(options);
+  options.index = 1;
+  ServerProcess two(options);
+  const auto make_client = [&](int worker, std::vector<float>& value) {
+    ParameterServerClient client(worker_options({one.address(), two.address()}, worker, 2));
+    for (const std::uint32_t server : {0U, 1U}) client.init(key_on(server), value);
+    return client;
+  };
+  TestProcess worker([&](const auto& tell) {
+    std::vector<float> ones(10, 1.0F);
+    ParameterServerClient client = make_client(0, ones);
+    std::raise(SIGSTOP);
+    (void)client.push(key_on(0), ones);
+    const Work last = client.push(key_on(1), ones);
+    tell("pushed\n");
+    try {
+      client.flush();
+      tell("nothing was refused\n");
+    } catch (const Error& error) {
+      tell(std::string(to_string(error.code())) +
+           (last.done() ? ", and all done\n" : ", and one under way\n"));
+    }
+  });
+  TestProcess other([&](const auto& tell) {
+    std::vector<float> value(10, 1.0F);
+    ParameterServerClient client = make_client(1, value);
+    client.clock();
+    client.pull(key_on(0), value).wait();
+    tell("alone\n");
+    while (true) ::pause();
+  });
+  worker.await_stop();
+  // Nobody holds it back on the first server any more.
+  ASSERT_EQ(other.read_line(), "alone");
+  two.signal(SIGSTOP);
+  worker.signal(SIGCONT);
+  ASSERT_EQ(worker.read_line(), "pushed");
+  two.signal(SIGCONT);
+  EXPECT_EQ(worker.read_line(), "peer_lost, and all done");
+  EXPECT_TRUE(worker.join());
+}
+
+}  // namespace
+}  // namespace gradwire
