@@ -24,6 +24,7 @@ class Sgd {
 
   /// The momentum buffer, which a checkpoint keeps.
   [[nodiscard]] std::span<float> velocity() noexcept { return velocity_; }
+  [[nodiscard]] std::span<const float> velocity() const noexcept { return velocity_; }
 
  private:
   SgdOptions options_;

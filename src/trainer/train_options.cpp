@@ -6,8 +6,10 @@
 #include <cmath>
 #include <string_view>
 
+#include "gradwire/consistency.hpp"
 #include "gradwire/error.hpp"
 #include "trainer/joined.hpp"
+#include "trainer/straggler.hpp"
 
 namespace gradwire::trainer {
 
@@ -15,6 +17,39 @@ namespace {
 
 void require(bool holds, std::string_view happened, std::string_view advice) {
   if (!holds) throw Error(ErrorCode::invalid_argument, happened, advice);
+}
+
+bool uses_servers(Mode mode) { return mode == Mode::server || mode == Mode::elastic || mode == Mode::groups; }
+
+/// What only some modes can do is refused in the others, and not ignored.
+void validate_mode(const TrainOptions& options) {
+  const ModeOptions& modes = options.modes;
+  const std::string mode = fmt::format("--mode {}", to_string(options.mode));
+  const bool is_plain = options.mode == Mode::allreduce && modes.delay == 0;
+  require(modes.delay == 0 || options.mode == Mode::allreduce, mode + " knows no --delay",
+          "leave it out, or use --mode allreduce");
+  require(modes.delay <= 1, fmt::format("--delay is {}", modes.delay), "give 0 or 1");
+  require(modes.period >= 1, "--period is 0", "give 1 step or more");
+  require(modes.alpha > 0 && modes.alpha <= 1, fmt::format("--alpha is {}", modes.alpha),
+          "give more than 0, and 1 at most");
+  require(modes.group_size >= 1, fmt::format("--group-size is {}", modes.group_size), "give 1 rank or more");
+  require(is_plain || (options.checkpoint.empty() && options.resume.empty()),
+          mode + (modes.delay != 0 ? " --delay 1" : "") + " writes no checkpoints",
+          "use --mode allreduce for them; servers have snapshots");
+  require(is_plain || options.warm_start == 0, mode + " has no --warm-start", "use it with --mode allreduce");
+  require(uses_servers(options.mode) || modes.server_addresses.empty(), mode + " uses no servers",
+          "leave --servers and --server-addresses out");
+  require(!uses_servers(options.mode) || !modes.server_addresses.empty(), mode + " needs servers",
+          "give --servers N to start some, or --server-addresses");
+  require(!uses_servers(options.mode) || options.sgd.weight_decay == 0, mode + " has no --weight-decay",
+          "leave it out: the optimizer runs on the servers");
+  require(outlives_ranks(options.mode) || !options.rejoin,
+          mode + " has no --rejoin: it needs all ranks, always",
+          "use --mode server or elastic, or checkpoints and --resume");
+  (void)parse_straggler(options.straggler);
+  (void)parse_consistency(modes.consistency);
+  require(options.min_step_ms >= 0 && options.min_step_ms <= 3.6e6,
+          fmt::format("--min-step is {}", options.min_step_ms), "give milliseconds, up to an hour");
 }
 
 }  // namespace
@@ -38,6 +73,7 @@ void validate(const TrainOptions& options) {
   require(options.threads >= 0 && options.threads <= kMaxThreads,
           fmt::format("--threads is {}", options.threads),
           fmt::format("give 1 to {}, or 0 to share this machine's cores", kMaxThreads));
+  validate_mode(options);
   require(options.checkpoint_every == 0 || !options.checkpoint.empty(),
           "--checkpoint-every has no file to write", "give --checkpoint FILE");
 }

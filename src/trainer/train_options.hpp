@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "trainer/mode_options.hpp"
 #include "trainer/sgd.hpp"
 
 namespace gradwire::trainer {
@@ -17,6 +18,11 @@ struct TrainOptions {
   std::uint64_t epochs = 5;
   std::uint64_t steps = 0;  ///< if not 0, stop after so many steps instead of after `epochs`
   std::uint64_t seed = 1;   ///< of the initial weights and the shuffle
+
+  Mode mode = Mode::allreduce;
+  ModeOptions modes;
+  std::string straggler;   ///< see parse_straggler()
+  double min_step_ms = 0;  ///< computing of a step takes at least so long
 
   std::string codec = "none";
   std::string algorithm = "auto";
@@ -32,7 +38,10 @@ struct TrainOptions {
   std::string resume;                  ///< file to go on from; empty: start anew
   int threads = 0;  ///< of matrix products per rank; 0: this machine's cores shared among the ranks
 
-  // For the report only: what connects the ranks, and the rate that their links were given.
+  /// server, elastic: this rank takes the place of one that died, among others that run.
+  bool rejoin = false;
+  std::string job;  ///< that the servers of the modes with servers serve
+  // What connects the ranks, and the rate that their links were given.
   std::string transport;
   std::string link_rate;
 };

@@ -29,6 +29,16 @@ nlohmann::json config_json(const TrainReport& report) {
       {"epochs", o.epochs},
       {"steps", o.steps},
       {"seed", o.seed},
+      {"mode", to_string(o.mode)},
+      {"delay", o.modes.delay},
+      {"period", o.modes.period},
+      {"alpha", o.modes.alpha},
+      {"group_size", o.modes.group_size},
+      {"consistency", o.modes.consistency},
+      {"push_codec", o.modes.push_codec},
+      {"pull_codec", o.modes.pull_codec},
+      {"straggler", o.straggler},
+      {"min_step_ms", o.min_step_ms},
       {"codec", o.codec},
       {"algorithm", o.algorithm},
       {"error_feedback", o.error_feedback},
@@ -73,6 +83,11 @@ nlohmann::json to_json(const TrainReport& report) {
         {"steps", report.steps},
         {"samples_per_second", report.samples_per_second},
         {"wire_bytes_per_step", report.wire_bytes_per_step},
+        {"wire_bytes_received_per_step", report.wire_bytes_received_per_step},
+        {"staleness", {{"max", report.max_staleness}, {"mean", report.mean_staleness}}},
+        {"updates_applied", report.updates_applied},
+        {"updates_lost", report.updates_lost},
+        {"alone", report.alone},
         {"exposed_communication_seconds", report.exposed_communication_seconds},
         {"replicas_identical", report.replicas_identical},
         {"weights_fingerprint", fmt::format("{:016x}", report.weights_fingerprint)}}},
@@ -99,8 +114,18 @@ std::string to_table(const TrainReport& report) {
                      ? 0.0
                      : 1e3 * report.exposed_communication_seconds / static_cast<double>(report.steps));
   fmt::format_to(out, "  {:<22}{:.0f}\n", "samples a second", report.samples_per_second);
-  fmt::format_to(out, "  {:<22}{:.0f} bytes sent by each rank\n", "a step costs", report.wire_bytes_per_step);
-  fmt::format_to(out, "  {:<22}{}\n", "replicas identical", report.replicas_identical ? "yes" : "NO");
+  fmt::format_to(out, "  {:<22}{:.0f} bytes sent by each rank, {:.0f} received\n", "a step costs",
+                 report.wire_bytes_per_step, report.wire_bytes_received_per_step);
+  if (!o.modes.server_addresses.empty()) {
+    fmt::format_to(out, "  {:<22}{} at most, {:.2f} in the mean\n", "clocks of staleness",
+                   report.max_staleness, report.mean_staleness);
+    fmt::format_to(out, "  {:<22}{} applied, {} lost\n", "updates of shards", report.updates_applied,
+                   report.updates_lost);
+  }
+  fmt::format_to(out, "  {:<22}{}\n", "replicas identical",
+                 report.alone                ? "unknown: ranks were lost, and this one speaks for itself"
+                 : report.replicas_identical ? "yes"
+                                             : "NO");
   return text;
 }
 

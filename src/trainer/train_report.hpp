@@ -39,6 +39,12 @@ struct TrainReport {
   double samples_per_second = 0;
   double wire_bytes_per_step = 0;            ///< sent by a rank, headers included: the mean over ranks
   double exposed_communication_seconds = 0;  ///< time that rank 0 waited for gradients
+  double wire_bytes_received_per_step = 0;   ///< the same, received
+  std::uint64_t max_staleness = 0;           ///< of all ranks' pulls from servers
+  double mean_staleness = 0;
+  std::uint64_t updates_applied = 0;  ///< pushes that servers took and kept, of all ranks, counted in shards
+  std::uint64_t updates_lost = 0;     ///< and those that were lost by servers that died
+  bool alone = false;                 ///< other ranks were lost: what concerns all is this rank's own
   bool replicas_identical = false;
   std::uint64_t weights_fingerprint = 0;
 };

@@ -3,14 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <memory>
+#include <numeric>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "gradwire/error.hpp"
-#include "gradwire/reducer.hpp"
 #include "trainer/agreement.hpp"
 #include "trainer/checkpoint_set.hpp"
 #include "trainer/core_sharing.hpp"
@@ -19,16 +21,17 @@
 #include "trainer/joined.hpp"
 #include "trainer/loss_mean.hpp"
 #include "trainer/mlp.hpp"
-#include "trainer/sgd.hpp"
+#include "trainer/modes/gradient_reducer.hpp"
 #include "trainer/shard_sampler.hpp"
 #include "trainer/softmax_loss.hpp"
 #include "trainer/stop_watch.hpp"
+#include "trainer/straggler.hpp"
+#include "trainer/training_mode.hpp"
 
 namespace gradwire::trainer {
 
 namespace {
 
-constexpr std::size_t kOverlapBucketBytes = std::size_t{1} << 20U;
 constexpr std::size_t kRowsOfEvaluation = 250;
 
 std::vector<int> layer_widths(const TrainOptions& options, const Dataset& data) {
@@ -38,28 +41,22 @@ std::vector<int> layer_widths(const TrainOptions& options, const Dataset& data) 
   return widths;
 }
 
-std::size_t bucket_bytes_in_use(const TrainOptions& options) {
-  if (options.bucket_bytes != 0) return options.bucket_bytes;
-  return options.overlap ? kOverlapBucketBytes : ReducerOptions{}.bucket_bytes;
-}
-
 class TrainingRun {
  public:
-  TrainingRun(Communicator comm, const TrainOptions& options, const Dataset& data)
-      : comm_(std::move(comm)),
+  TrainingRun(RankGroup ranks, const TrainOptions& options, const Dataset& data, NoticeCallback notice)
+      : ranks_(std::move(ranks)),
+        notice_(std::move(notice)),
         options_(options),
         data_(data),
         model_(layer_widths(options, data), std::max(options.batch, kRowsOfEvaluation)),
-        sgd_(model_.weights().size(), options.sgd),
-        sampler_(data.train.count(), comm_.rank(), comm_.world_size(), options.batch, options.seed),
+        sampler_(data.train.count(), ranks_.rank(), ranks_.size(), options.batch, options.seed),
         total_steps_(options.steps != 0 ? options.steps : options.epochs * sampler_.steps_per_epoch()),
-        loss_slot_(1),
-        reducer_(make_reducer()) {}
+        pacer_(parse_straggler(options.straggler), options.min_step_ms, ranks_.rank(), options.seed),
+        mode_(make_mode({ranks_, options_, model_})) {}
 
   TrainReport run(const ProgressCallback& progress);
 
  private:
-  Reducer make_reducer();
   void require_agreement();
   void begin();
   void train_step(std::uint64_t step);
@@ -69,24 +66,28 @@ class TrainingRun {
   void save();
   void load();
   TrainReport finish();
+  void count_communication();
+  void say(const std::string& notice) const {
+    if (notice_) notice_(notice);
+  }
   [[nodiscard]] std::uint64_t weights_fingerprint() { return fingerprint(std::as_bytes(model_.weights())); }
 
-  Communicator comm_;
+  RankGroup ranks_;
+  NoticeCallback notice_;
   const TrainOptions& options_;
   const Dataset& data_;
   Mlp model_;
-  Sgd sgd_;
   ShardSampler sampler_;
   std::uint64_t total_steps_;
-  /// Reduced with the gradients: every rank sees the mean, and so all agree on whether it is finite, without
-  /// another message.
-  FloatArena loss_slot_;
-  Reducer reducer_;
+  StepPacer pacer_;
+  std::unique_ptr<TrainingMode> mode_;
+  double loss_ = 0;
   int threads_ = 1;
   std::vector<std::uint8_t> labels_;
 
   std::uint64_t first_step_ = 0;
   std::uint64_t next_step_ = 0;
+  std::uint64_t steps_taken_ = 0;
   StopWatch watch_;
   double resumed_seconds_ = 0;
   double epoch_started_ = 0;
@@ -97,120 +98,112 @@ class TrainingRun {
   TrainReport report_;
 };
 
-Reducer TrainingRun::make_reducer() {
-  std::vector<NamedTensor> tensors;
-  tensors.push_back({"loss", Tensor(std::span<float>(loss_slot_))});
-  const auto& parameters = model_.parameters();
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    tensors.push_back({parameters[i].name, Tensor(model_.gradient(static_cast<int>(i)))});
-  }
-  ReducerOptions options;
-  // Checks the name even when a warm start begins with another.
-  options.codec = options_.codec;
-  options.algorithm = options_.algorithm;
-  options.error_feedback = options_.error_feedback;
-  options.overlap = options_.overlap;
-  options.bucket_bytes = bucket_bytes_in_use(options_);
-  return {comm_, std::move(tensors), options};
-}
-
 void TrainingRun::require_agreement() {
-  require_agreement_on(comm_, {{"--data", data_.name},
-                               {"training images", fmt::to_string(data_.train.count())},
-                               {"test images", fmt::to_string(data_.test.count())},
-                               {"--hidden", joined(model_.widths(), "-")},
-                               {"--batch", fmt::to_string(options_.batch)},
-                               {"--lr", fmt::to_string(options_.sgd.learning_rate)},
-                               {"--momentum", fmt::to_string(options_.sgd.momentum)},
-                               {"--weight-decay", fmt::to_string(options_.sgd.weight_decay)},
-                               {"--epochs or --steps", fmt::format("{} steps", total_steps_)},
-                               {"--seed", fmt::to_string(options_.seed)},
-                               {"--codec", options_.codec},
-                               {"--algorithm", options_.algorithm},
-                               {"--no-error-feedback", options_.error_feedback ? "left out" : "given"},
-                               {"--warm-start", fmt::to_string(options_.warm_start)},
-                               {"--overlap", options_.overlap ? "given" : "left out"},
-                               {"--bucket-bytes", fmt::to_string(options_.bucket_bytes)},
-                               {"--eval-every", fmt::to_string(options_.eval_every)},
-                               {"--checkpoint", options_.checkpoint.empty() ? "left out" : "given"},
-                               {"--checkpoint-every", fmt::to_string(options_.checkpoint_every)},
-                               {"--resume", options_.resume.empty() ? "left out" : "given"}});
+  require_agreement_on(ranks_.comm(),
+                       {{"--data", data_.name},
+                        {"training images", fmt::to_string(data_.train.count())},
+                        {"test images", fmt::to_string(data_.test.count())},
+                        {"--hidden", joined(model_.widths(), "-")},
+                        {"--batch", fmt::to_string(options_.batch)},
+                        {"--lr", fmt::to_string(options_.sgd.learning_rate)},
+                        {"--momentum", fmt::to_string(options_.sgd.momentum)},
+                        {"--weight-decay", fmt::to_string(options_.sgd.weight_decay)},
+                        {"--epochs or --steps", fmt::format("{} steps", total_steps_)},
+                        {"--seed", fmt::to_string(options_.seed)},
+                        {"--mode", to_string(options_.mode)},
+                        {"--delay", fmt::to_string(options_.modes.delay)},
+                        {"--period", fmt::to_string(options_.modes.period)},
+                        {"--alpha", fmt::to_string(options_.modes.alpha)},
+                        {"--group-size", fmt::to_string(options_.modes.group_size)},
+                        {"--consistency", options_.modes.consistency},
+                        {"--push-codec", options_.modes.push_codec},
+                        {"--pull-codec", options_.modes.pull_codec},
+                        {"--server-addresses", joined(options_.modes.server_addresses, ",")},
+                        {"--codec", options_.codec},
+                        {"--algorithm", options_.algorithm},
+                        {"--no-error-feedback", options_.error_feedback ? "left out" : "given"},
+                        {"--warm-start", fmt::to_string(options_.warm_start)},
+                        {"--overlap", options_.overlap ? "given" : "left out"},
+                        {"--bucket-bytes", fmt::to_string(options_.bucket_bytes)},
+                        {"--eval-every", fmt::to_string(options_.eval_every)},
+                        {"--checkpoint", options_.checkpoint.empty() ? "left out" : "given"},
+                        {"--checkpoint-every", fmt::to_string(options_.checkpoint_every)},
+                        {"--resume", options_.resume.empty() ? "left out" : "given"}});
 }
 
 void TrainingRun::begin() {
-  require_agreement();
-  const int sharing = ranks_sharing(comm_, usable_cores());
+  if (!options_.rejoin) require_agreement();
+  const int sharing = options_.rejoin ? ranks_.size() : ranks_sharing(ranks_.comm(), usable_cores());
   threads_ = options_.threads != 0 ? options_.threads : default_gemm_threads(sharing);
   set_gemm_threads(threads_);
   if (options_.resume.empty()) {
     model_.initialize(options_.seed);
     // Mathematical functions may differ by a bit between machines.
-    comm_.broadcast(model_.weights());
+    (void)ranks_.together([this](Communicator& comm) { comm.broadcast(model_.weights()); });
   } else {
     load();
   }
-  if (options_.warm_start > first_step_) reducer_.set_codec("none");
-}
-
-Error diverged(const std::string& what, std::uint64_t step) {
-  return {ErrorCode::non_finite, fmt::format("{} in step {}", what, step + 1),
-          "lower --lr, or look for broken inputs"};
+  mode_->begin(first_step_);
+  first_step_ = next_step_ = std::min(mode_->next_step(first_step_), total_steps_);
+  if (options_.rejoin) say(fmt::format("joined the servers at step {} of {}", first_step_, total_steps_));
+  (void)ranks_.together([](Communicator& comm) { comm.barrier(); });
+  if (outlives_ranks(options_.mode)) ranks_.outlive_others(notice_);
 }
 
 void TrainingRun::train_step(std::uint64_t step) {
-  if (step == options_.warm_start && step != first_step_) reducer_.set_codec(options_.codec);
+  mode_->begin_step(step);
   const auto indices = sampler_.local(step);
   const std::size_t rows = indices.size();
   const std::size_t global = sampler_.global_count(step);
+  const auto started = std::chrono::steady_clock::now();
   data_.gather(data_.train, indices, model_.inputs());
   labels_.resize(rows);
   std::ranges::transform(indices, labels_.begin(), [&](std::uint32_t i) { return data_.train.labels[i]; });
 
-  // The mean over ranks of these is the mean over the global batch, also where ranks have unequal parts of
-  // it.
-  const double scale = static_cast<double>(comm_.world_size()) / static_cast<double>(global);
+  // Weighted, the mean over ranks of these is the mean over the global batch, also where ranks have unequal
+  // parts of it.
+  const double scale = mode_->is_weighted() ? static_cast<double>(ranks_.size()) / static_cast<double>(global)
+                                            : 1.0 / static_cast<double>(std::max<std::size_t>(rows, 1));
   const auto logits = model_.forward(rows);
-  loss_slot_[0] = static_cast<float>(
-      scale * softmax_cross_entropy(logits, data_.classes, labels_, static_cast<float>(scale)));
-  reducer_.ready(0);
-  model_.backward(rows, [this](int parameter) { reducer_.ready(parameter + 1); });
-  try {
-    reducer_.wait();
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::non_finite) throw;
-    throw diverged("a gradient became NaN or infinite", step);
-  }
-  const auto loss = static_cast<double>(loss_slot_[0]);
-  if (!std::isfinite(loss)) {
-    throw diverged(fmt::format("the loss became {}", std::isnan(loss) ? "NaN" : "infinite"), step);
-  }
-  if (!sgd_.step(model_.weights(), model_.gradients())) {
-    throw diverged("a gradient became NaN or infinite", step);
-  }
-  epoch_loss_.add(loss, global);
-  recent_loss_.add(loss, global);
+  mode_->note_loss(scale * softmax_cross_entropy(logits, data_.classes, labels_, static_cast<float>(scale)));
+  model_.backward(rows, [this](int parameter) { mode_->ready(parameter); });
+  pacer_.stretch(std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
+  loss_ = mode_->finish_step(step);
+  epoch_loss_.add(loss_, global);
+  recent_loss_.add(loss_, global);
   samples_ += global;
-  next_step_ = step + 1;
+  ++steps_taken_;
+  next_step_ = std::min(mode_->next_step(step + 1), total_steps_);
+  if (next_step_ == step + 1) return;
+  say(fmt::format("was not heard of for too long, and joined the servers again at step {} of {}", next_step_,
+                  total_steps_));
+  // It has missed what all ranks were to do together.
+  ranks_.leave();
 }
 
 void TrainingRun::evaluate() {
-  accuracy_ = test_accuracy(comm_, model_, data_);
-  report_.evaluations.push_back({next_step_, recent_loss_.value(), accuracy_, watch_.stopped_seconds()});
+  mode_->settle();
+  accuracy_ = test_accuracy(ranks_, model_, data_).value_or(accuracy_);
+  report_.evaluations.push_back(
+      {next_step_, ranks_.mean(recent_loss_.value()), accuracy_, watch_.stopped_seconds()});
   recent_loss_ = {};
 }
 
 void TrainingRun::finish_epoch() {
   const std::uint64_t epoch = (next_step_ + sampler_.steps_per_epoch() - 1) / sampler_.steps_per_epoch();
   const double now = watch_.stopped_seconds();
-  report_.epochs.push_back({epoch, epoch_loss_.value(), accuracy_, now - epoch_started_, now});
+  report_.epochs.push_back({epoch, ranks_.mean(epoch_loss_.value()), accuracy_, now - epoch_started_, now});
   epoch_started_ = now;
   epoch_loss_ = {};
 }
 
 TrainReport TrainingRun::run(const ProgressCallback& progress) {
   begin();
-  reducer_.reset_metrics();
-  comm_.barrier();
+  if (next_step_ == total_steps_) {
+    // Others have finished without this rank.
+    evaluate();
+    finish_epoch();
+  }
   watch_.start();
   while (next_step_ < total_steps_) {
     train_step(next_step_);
@@ -225,12 +218,11 @@ TrainReport TrainingRun::run(const ProgressCallback& progress) {
       if (evaluates) evaluate();
       if (epoch_ends) finish_epoch();
       if (saves) save();
-      comm_.barrier();
+      (void)ranks_.together([](Communicator& comm) { comm.barrier(); });
       watch_.start();
     }
     if (progress) {
-      progress({next_step_, total_steps_, static_cast<double>(loss_slot_[0]), accuracy_,
-                watch_.running_seconds()});
+      progress({next_step_, total_steps_, loss_, accuracy_, watch_.running_seconds()});
     }
   }
   return finish();
@@ -240,8 +232,8 @@ Checkpoint TrainingRun::identity() {
   Checkpoint checkpoint;
   checkpoint.data = data_.name;
   checkpoint.widths = model_.widths();
-  checkpoint.rank = comm_.rank();
-  checkpoint.world_size = comm_.world_size();
+  checkpoint.rank = ranks_.rank();
+  checkpoint.world_size = ranks_.size();
   checkpoint.batch = options_.batch;
   checkpoint.seed = options_.seed;
   checkpoint.weights.assign(model_.weights().begin(), model_.weights().end());
@@ -254,16 +246,13 @@ void TrainingRun::save() {
   checkpoint.seconds = watch_.stopped_seconds();
   checkpoint.loss_sum = epoch_loss_.sum;
   checkpoint.loss_samples = epoch_loss_.samples;
-  checkpoint.velocity.assign(sgd_.velocity().begin(), sgd_.velocity().end());
-  checkpoint.reducer_state = reducer_.save_state();
-  save_checkpoint_set(comm_, options_.checkpoint, checkpoint);
+  mode_->save(checkpoint);
+  save_checkpoint_set(ranks_.comm(), options_.checkpoint, checkpoint);
 }
 
 void TrainingRun::load() {
-  // One float of residual for each gradient and the loss.
-  const std::uint64_t most_state_bytes =
-      reducer_.save_state().size() + sizeof(float) * (model_.gradients().size() + loss_slot_.size());
-  const Checkpoint checkpoint = load_checkpoint_set(comm_, options_.resume, identity(), most_state_bytes);
+  const Checkpoint checkpoint =
+      load_checkpoint_set(ranks_.comm(), options_.resume, identity(), mode_->most_state_bytes());
   if (checkpoint.step >= total_steps_) {
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("checkpoint {} is at step {} and the run ends at step {}", options_.resume,
@@ -271,8 +260,7 @@ void TrainingRun::load() {
                 "ask for more --epochs or --steps");
   }
   std::ranges::copy(checkpoint.weights, model_.weights().begin());
-  std::ranges::copy(checkpoint.velocity, sgd_.velocity().begin());
-  reducer_.load_state(checkpoint.reducer_state);
+  mode_->load(checkpoint);
   first_step_ = next_step_ = checkpoint.step;
   watch_.add(checkpoint.seconds);
   resumed_seconds_ = epoch_started_ = checkpoint.seconds;
@@ -280,33 +268,54 @@ void TrainingRun::load() {
 }
 
 TrainReport TrainingRun::finish() {
-  const auto metrics = reducer_.metrics();
-  std::uint64_t wire_bytes = 0;
-  for (const auto& [codec, bytes] : metrics.wire_bytes) wire_bytes += bytes;
   report_.options = options_;
   report_.options.bucket_bytes = bucket_bytes_in_use(options_);
   report_.data = data_.name;
   report_.widths = model_.widths();
-  report_.ranks = comm_.world_size();
+  report_.ranks = ranks_.size();
   report_.threads = threads_;
-  report_.steps = next_step_ - first_step_;
+  report_.steps = steps_taken_;
   report_.test_accuracy = accuracy_;
   report_.seconds = watch_.stopped_seconds() - resumed_seconds_;
   report_.samples_per_second = static_cast<double>(samples_) / std::max(report_.seconds, 1e-9);
-  report_.wire_bytes_per_step =
-      mean_over_ranks(comm_, static_cast<double>(wire_bytes) / static_cast<double>(report_.steps));
-  report_.exposed_communication_seconds = metrics.exposed_seconds;
+  count_communication();
+  report_.exposed_communication_seconds = mode_->exposed_seconds();
   report_.weights_fingerprint = weights_fingerprint();
-  report_.replicas_identical = same_on_all_ranks(comm_, report_.weights_fingerprint);
+  report_.replicas_identical = true;
+  (void)ranks_.together([this](Communicator& comm) {
+    report_.replicas_identical = same_on_all_ranks(comm, report_.weights_fingerprint);
+  });
+  report_.alone = ranks_.is_alone();
   return std::move(report_);
+}
+
+void TrainingRun::count_communication() {
+  const auto steps = static_cast<double>(std::max<std::uint64_t>(report_.steps, 1));
+  const ParameterServerClientReport own = mode_->server_report();
+  const std::uint64_t sent = mode_->wire_bytes();
+  report_.wire_bytes_per_step = ranks_.mean(static_cast<double>(sent) / steps);
+  // What ranks send each other they also receive.
+  report_.wire_bytes_received_per_step =
+      ranks_.mean(static_cast<double>(sent - own.wire_bytes_sent + own.wire_bytes_received) / steps);
+  const auto sum = [this](std::uint64_t value) {
+    const auto all = ranks_.values(value);
+    return std::accumulate(all.begin(), all.end(), std::uint64_t{0});
+  };
+  report_.max_staleness = std::ranges::max(ranks_.values(own.max_staleness));
+  const auto staleness =
+      sum(static_cast<std::uint64_t>(std::llround(own.mean_staleness * static_cast<double>(own.pulls))));
+  report_.mean_staleness =
+      static_cast<double>(staleness) / static_cast<double>(std::max<std::uint64_t>(sum(own.pulls), 1));
+  report_.updates_applied = sum(own.pushes - std::min(own.pushes, own.lost_pushes));
+  report_.updates_lost = sum(own.lost_pushes);
 }
 
 }  // namespace
 
-TrainReport train(Communicator comm, const TrainOptions& options, const Dataset& data,
-                  const ProgressCallback& progress) {
+TrainReport train(RankGroup ranks, const TrainOptions& options, const Dataset& data,
+                  const ProgressCallback& progress, const NoticeCallback& notice) {
   validate(options);
-  TrainingRun run(std::move(comm), options, data);
+  TrainingRun run(std::move(ranks), options, data, notice);
   return run.run(progress);
 }
 

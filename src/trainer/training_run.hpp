@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <functional>
 
-#include "gradwire/communicator.hpp"
 #include "trainer/dataset.hpp"
+#include "trainer/rank_group.hpp"
 #include "trainer/train_options.hpp"
 #include "trainer/train_report.hpp"
 
@@ -23,8 +23,9 @@ using ProgressCallback = std::function<void(const TrainProgress&)>;
 
 /// Trains an MLP on `data`, this rank's part of it; collective. Equal options, rank count and codec give
 /// equal weights, bit for bit. Throws Error: what validate() throws; non_finite on every rank when a loss or
-/// gradient is NaN or infinite; what communication throws.
-TrainReport train(Communicator comm, const TrainOptions& options, const Dataset& data,
-                  const ProgressCallback& progress = {});
+/// gradient is NaN or infinite; what communication throws. Once training has begun, the modes that do not
+/// need all ranks go on when one is lost; `notice` is told so.
+TrainReport train(RankGroup ranks, const TrainOptions& options, const Dataset& data,
+                  const ProgressCallback& progress = {}, const NoticeCallback& notice = {});
 
 }  // namespace gradwire::trainer

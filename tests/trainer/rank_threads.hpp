@@ -92,7 +92,7 @@ inline std::vector<Outcome> run_ranks(int ranks, const RankFunction& function) {
 
 inline Outcome train_ranks(int ranks, const TrainOptions& options, const Dataset& data) {
   auto outcomes = run_ranks(ranks, [&](Communicator comm, const ProgressCallback& progress) {
-    return train(std::move(comm), options, data, progress);
+    return train(RankGroup(std::move(comm)), options, data, progress);
   });
   for (const auto& outcome : outcomes) {
     EXPECT_FALSE(outcome.error) << outcome.error->what();

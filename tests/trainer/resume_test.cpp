@@ -95,7 +95,7 @@ TEST(TrainingRun, checkpoints_of_other_runs_are_refused) {
   options.checkpoint.clear();
   const auto resume = [&](int ranks) {
     return run_ranks(ranks, [&](Communicator comm, const ProgressCallback& progress) {
-      return train(std::move(comm), options, data, progress);
+      return train(RankGroup(std::move(comm)), options, data, progress);
     });
   };
   expect_errors(resume(2), ErrorCode::invalid_argument, "at step 3 and the run ends at step 3");
@@ -144,7 +144,7 @@ class KilledWhilePublishing : public testing::Test {
   void expect_refused() {
     expect_errors(run_ranks(2,
                             [&](Communicator comm, const ProgressCallback& progress) {
-                              return train(std::move(comm), options_, data_, progress);
+                              return train(RankGroup(std::move(comm)), options_, data_, progress);
                             }),
                   ErrorCode::invalid_argument, "not of the same step");
   }

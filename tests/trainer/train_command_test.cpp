@@ -9,10 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "idx_bytes.hpp"
+#include "image_folder.hpp"
 #include "tests/support/shell.hpp"
-#include "tests/support/temporary_folder.hpp"
-#include "trainer/random.hpp"
 
 // `gradwire train` as a shell runs it, its ranks being processes.
 namespace gradwire::trainer {
@@ -24,12 +22,7 @@ using testing::Not;
 
 class TrainCommand : public testing::Test {
  protected:
-  TrainCommand() {
-    write_part("train", 300);
-    write_part("t10k", 50);
-  }
-
-  [[nodiscard]] std::filesystem::path file(const std::string& name) const { return folder_.path() / name; }
+  [[nodiscard]] std::filesystem::path file(const std::string& name) const { return folder_.file(name); }
 
   Ended train(const std::string& arguments, const std::string& before = "") const {
     std::string line = before + " '" GRADWIRE_PROGRAM "' train " + arguments;
@@ -49,23 +42,7 @@ class TrainCommand : public testing::Test {
   }
 
  private:
-  /// Images that are brighter in the rows that belong to their label.
-  void write_part(const std::string& prefix, std::uint32_t count) const {
-    Random random(count);
-    Bytes pixels;
-    Bytes labels;
-    for (std::uint32_t i = 0; i < count; ++i) {
-      labels.push_back(static_cast<std::uint8_t>(random.below(10)));
-      for (std::uint32_t p = 0; p < 100; ++p) {
-        pixels.push_back(
-            static_cast<std::uint8_t>(random.below(100) + (p / 10 == labels.back() ? 100U : 0U)));
-      }
-    }
-    write_file(file(prefix + "-images-idx3-ubyte.gz"), gzip(idx_bytes({count, 10, 10}, pixels)));
-    write_file(file(prefix + "-labels-idx1-ubyte"), idx_bytes({count}, labels));
-  }
-
-  TemporaryFolder folder_;
+  ImageFolder folder_;
 };
 
 TEST_F(TrainCommand, trains_with_processes_and_writes_json) {
@@ -120,6 +97,29 @@ TEST_F(TrainCommand, resumes_bit_for_bit_and_refuses_damaged_checkpoints) {
   EXPECT_THAT(ended.out, HasSubstr("model.1: its 1000 bytes"));
 }
 
+TEST_F(TrainCommand, starts_servers_and_ends_them) {
+  const auto json = report("--ranks 3 --mode server --servers 2 --codec onebit --epochs 4");
+  EXPECT_EQ(json["config"]["mode"], "server");
+  EXPECT_GT(json["final"]["test_accuracy"], 0.9);
+  EXPECT_EQ(json["final"]["replicas_identical"], true);
+  // Also where there is one rank, which a launcher's absence would otherwise make this very process.
+  EXPECT_GT(report("--mode server --servers 1 --steps 40")["final"]["test_accuracy"], 0.8);
+}
+
+TEST_F(TrainCommand, uses_servers_that_run_already) {
+  const std::string serve = "'" GRADWIRE_PROGRAM "' serve --job j --lease 5 ";
+  const std::string out = file("server").string();
+  // Ready once it has said where it serves; ended by the signal when training is over.
+  const Ended ended = train("--steps 20 --mode server --server-addresses $address",
+                            serve + "> '" + out + "' & server=$!; trap 'kill $server; wait $server' EXIT; " +
+                                "until grep -q serving '" + out + "'; do sleep 0.02; done; " +
+                                "address=$(sed 's/serving at //' '" + out + "'); GRADWIRE_JOB=j");
+  EXPECT_EQ(ended.status, 0) << ended.out;
+  std::ifstream said(out);
+  const std::string all{std::istreambuf_iterator<char>(said), {}};
+  EXPECT_THAT(all, AllOf(HasSubstr("serving at 127.0.0.1:"), HasSubstr("80 pushes (0 repeated, 0 refused)")));
+}
+
 TEST_F(TrainCommand, a_slow_link_makes_plain_steps_slow) {
   const auto json = report("--ranks 2 --steps 10 --hidden 1000 --link-rate 100mbit");
   const double bytes = json["final"]["wire_bytes_per_step"];
@@ -139,6 +139,13 @@ TEST_F(TrainCommand, says_what_is_wrong_once_and_fails) {
         Case{"--ranks 2 --lr -1", "--lr is -1", 2}, Case{"--ranks 2 --batch 0", "--batch is 0", 2},
         Case{"--ranks 2 --hidden 0", "--hidden is 0", 2},
         Case{"--ranks 2 --json /nonexistent/file", "/nonexistent/file", 1}, Case{"--ranks 0", "--ranks", 2},
+        Case{"--ranks 2 --restarts 1", "--mode allreduce has no --restarts", 2},
+        Case{"--mode groups --server-addresses 127.0.0.1:1 --rejoin", "--mode groups has no --rejoin", 2},
+        Case{"--mode server --servers 1 --rejoin", "--rejoin needs the --server-addresses", 2},
+        Case{"--ranks 2 --mode server --server-addresses 127.0.0.1:1 --rejoin", "--rejoin is for one rank",
+             2},
+        Case{"--mode server --server-addresses 127.0.0.1:1 --snapshot-dir x",
+             "--snapshot-dir is for the servers", 2},
         Case{"--steps many", "--steps", 2}, Case{"--steps 3 --epochs 2", "--epochs", 2}}) {
     const Ended ended = train(c.arguments);
     EXPECT_EQ(ended.status, c.status) << c.arguments;

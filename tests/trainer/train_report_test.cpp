@@ -23,6 +23,11 @@ TrainReport example() {
   report.seconds = 3.5;
   report.samples_per_second = 1000;
   report.wire_bytes_per_step = 123456;
+  report.wire_bytes_received_per_step = 65432;
+  report.max_staleness = 3;
+  report.mean_staleness = 0.5;
+  report.updates_applied = 70;
+  report.updates_lost = 2;
   report.exposed_communication_seconds = 1.25;
   report.replicas_identical = true;
   return report;
@@ -45,6 +50,12 @@ TEST(TrainReport, json_has_the_documented_fields) {
   EXPECT_EQ(last.at("seconds"), 3.5);
   EXPECT_EQ(last.at("samples_per_second"), 1000);
   EXPECT_EQ(last.at("wire_bytes_per_step"), 123456);
+  EXPECT_EQ(last.at("wire_bytes_received_per_step"), 65432);
+  EXPECT_EQ(last.at("staleness").at("max"), 3);
+  EXPECT_EQ(last.at("staleness").at("mean"), 0.5);
+  EXPECT_EQ(last.at("updates_applied"), 70);
+  EXPECT_EQ(last.at("updates_lost"), 2);
+  EXPECT_EQ(last.at("alone"), false);
   EXPECT_EQ(last.at("exposed_communication_seconds"), 1.25);
   EXPECT_EQ(last.at("replicas_identical"), true);
 }
@@ -52,12 +63,17 @@ TEST(TrainReport, json_has_the_documented_fields) {
 TEST(TrainReport, table_shows_what_matters) {
   const std::string table = to_table(example());
   for (const char* const part :
-       {"mnist", "784-512-10", "onebit", "100mbit", "87.50 %", "350.00 ms", "123456", "yes"}) {
+       {"mnist", "784-512-10", "onebit", "100mbit", "87.50 %", "350.00 ms", "123456", "65432", "yes"}) {
     EXPECT_THAT(table, testing::HasSubstr(part));
   }
   TrainReport broken = example();
   broken.replicas_identical = false;
   EXPECT_THAT(to_table(broken), testing::HasSubstr("NO"));
+  broken.alone = true;
+  broken.options.modes.server_addresses = {"127.0.0.1:1"};
+  for (const char* const part : {"unknown", "3 at most, 0.50 in the mean", "70 applied, 2 lost"}) {
+    EXPECT_THAT(to_table(broken), testing::HasSubstr(part));
+  }
 }
 
 }  // namespace

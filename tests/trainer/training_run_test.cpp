@@ -117,7 +117,8 @@ TEST_P(EveryCodec, a_nan_on_one_rank_ends_all_ranks) {
   expect_errors(run_ranks(3,
                           [&](Communicator comm, const ProgressCallback& progress) {
                             const bool bad = comm.rank() == 1;
-                            return train(std::move(comm), options, bad ? poisoned : data, progress);
+                            return train(RankGroup(std::move(comm)), options, bad ? poisoned : data,
+                                         progress);
                           }),
                 ErrorCode::non_finite, "");
 }
@@ -129,7 +130,7 @@ TEST_P(EveryCodec, divergence_ends_all_ranks) {
   const Dataset data = make_data();
   expect_errors(run_ranks(2,
                           [&](Communicator comm, const ProgressCallback& progress) {
-                            return train(std::move(comm), options, data, progress);
+                            return train(RankGroup(std::move(comm)), options, data, progress);
                           }),
                 ErrorCode::non_finite, "in step");
 }
@@ -140,7 +141,7 @@ TEST(TrainingRun, ranks_with_different_options_are_told_so) {
                           [&](Communicator comm, const ProgressCallback& progress) {
                             TrainOptions options = small_options();
                             if (comm.rank() == 2) options.batch = 9;
-                            return train(std::move(comm), options, data, progress);
+                            return train(RankGroup(std::move(comm)), options, data, progress);
                           }),
                 ErrorCode::invalid_argument, "ranks 0 and 2 were given different --batch");
 }

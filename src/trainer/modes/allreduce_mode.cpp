@@ -1,0 +1,61 @@
+#include "trainer/modes/allreduce_mode.hpp"
+
+#include <algorithm>
+
+#include "trainer/modes/gradient_reducer.hpp"
+
+namespace gradwire::trainer {
+
+AllreduceMode::AllreduceMode(const ModeContext& context)
+    : context_(context),
+      sgd_(context.model.weights().size(), context.options.sgd),
+      loss_slot_(1),
+      reducer_(make_reducer(context.ranks.comm(), context, loss_slot_, context.model.gradients(),
+                            context.options.overlap)) {}
+
+void AllreduceMode::begin(std::uint64_t first) {
+  first_ = first;
+  if (context_.options.warm_start > first) reducer_.set_codec("none");
+  reducer_.reset_metrics();
+}
+
+void AllreduceMode::begin_step(std::uint64_t step) {
+  if (step == context_.options.warm_start && step != first_) reducer_.set_codec(context_.options.codec);
+}
+
+void AllreduceMode::note_loss(double loss) {
+  loss_slot_[0] = static_cast<float>(loss);
+  reducer_.ready(0);
+}
+
+void AllreduceMode::ready(int parameter) { reducer_.ready(parameter + 1); }
+
+double AllreduceMode::finish_step(std::uint64_t step) {
+  wait_for_gradients(reducer_, step);
+  const auto loss = static_cast<double>(loss_slot_[0]);
+  require_finite_loss(loss, step);
+  if (!sgd_.step(context_.model.weights(), context_.model.gradients())) {
+    throw diverged("a gradient became NaN or infinite", step);
+  }
+  return loss;
+}
+
+std::uint64_t AllreduceMode::wire_bytes() const { return wire_bytes_of(reducer_); }
+double AllreduceMode::exposed_seconds() const { return reducer_.metrics().exposed_seconds; }
+
+void AllreduceMode::save(Checkpoint& checkpoint) {
+  checkpoint.velocity.assign(sgd_.velocity().begin(), sgd_.velocity().end());
+  checkpoint.reducer_state = reducer_.save_state();
+}
+
+void AllreduceMode::load(const Checkpoint& checkpoint) {
+  std::ranges::copy(checkpoint.velocity, sgd_.velocity().begin());
+  reducer_.load_state(checkpoint.reducer_state);
+}
+
+std::uint64_t AllreduceMode::most_state_bytes() const {
+  // One float of residual for each gradient and the loss.
+  return reducer_.save_state().size() + sizeof(float) * (sgd_.velocity().size() + loss_slot_.size());
+}
+
+}  // namespace gradwire::trainer

@@ -1,0 +1,36 @@
+#pragma once
+
+#include "trainer/modes/server_worker.hpp"
+#include "trainer/training_mode.hpp"
+
+namespace gradwire::trainer {
+
+/// Gradients are pushed to servers, which keep the weights and their optimizer, and weights are pulled: in
+/// step, with bounded staleness or without bounds (M. Li et al., "Scaling Distributed Machine Learning with
+/// the Parameter Server", OSDI 2014; Q. Ho et al., NIPS 2013).
+class ServerMode final : public TrainingMode {
+ public:
+  explicit ServerMode(const ModeContext& context);
+
+  void begin(std::uint64_t first) override;
+  void begin_step(std::uint64_t step) override;
+  void note_loss(double loss) override { loss_ = loss; }
+  void ready(int parameter) override;
+  double finish_step(std::uint64_t step) override;
+  /// Shows rank 0's weights on all ranks, which may have pulled others.
+  void settle() override;
+
+  [[nodiscard]] std::uint64_t next_step(std::uint64_t planned) const override;
+  [[nodiscard]] std::uint64_t wire_bytes() const override { return worker_.report().wire_bytes_sent; }
+  [[nodiscard]] ParameterServerClientReport server_report() const override { return worker_.report(); }
+  [[nodiscard]] double exposed_seconds() const override { return exposed_seconds_; }
+
+ private:
+  ModeContext context_;
+  ServerWorker worker_;
+  OwnWeights own_;
+  double loss_ = 0;
+  double exposed_seconds_ = 0;
+};
+
+}  // namespace gradwire::trainer

@@ -1,0 +1,134 @@
+#include "trainer/modes/server_worker.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <thread>
+#include <vector>
+
+namespace gradwire::trainer {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// For a connection that nobody closed the servers wait as long as a lease, which is 10 s unless they were
+/// told otherwise.
+constexpr std::chrono::seconds kUntilMissed{15};
+constexpr std::chrono::milliseconds kBetweenTries{50};
+/// A worker that loses its lease as often as that in a row is of no use.
+constexpr int kMostRejoins = 5;
+
+ParameterServerClientOptions client_options(const TrainOptions& options, int number, int workers,
+                                            const std::string& consistency) {
+  ParameterServerClientOptions client;
+  client.servers = options.modes.server_addresses;
+  client.job = options.job;
+  client.worker = number;
+  client.workers = workers;
+  client.consistency = parse_consistency(consistency);
+  client.push_codec = options.modes.push_codec.empty() ? options.codec : options.modes.push_codec;
+  client.pull_codec = options.modes.pull_codec.empty() ? options.codec : options.modes.pull_codec;
+  client.transport = options.link_rate.empty() ? "auto" : "tcp";
+  client.link_rate = options.link_rate;
+  return client;
+}
+
+ParameterServerClient join(const ParameterServerClientOptions& options, bool takes_a_place) {
+  const auto give_up_at = Clock::now() + kUntilMissed;
+  while (true) {
+    try {
+      return ParameterServerClient(options);
+    } catch (const Error& error) {
+      // The number may still be taken.
+      const bool may_change = takes_a_place && error.code() == ErrorCode::invalid_argument;
+      if (!may_change || Clock::now() >= give_up_at) throw;
+    }
+    std::this_thread::sleep_for(kBetweenTries);
+  }
+}
+
+}  // namespace
+
+ServerWorker::ServerWorker(const ModeContext& context, int number, int workers,
+                           const std::string& consistency)
+    : model_(context.model),
+      client_(join(client_options(context.options, number, workers, consistency), context.options.rejoin)),
+      clock_before_(context.options.rejoin ? 0 : client_.now()) {}
+
+void ServerWorker::init(std::span<float> arena, const std::string& optimizer) {
+  for (const auto& parameter : model_.parameters()) {
+    client_.init(parameter.name, arena.subspan(parameter.offset, parameter.count), {.optimizer = optimizer});
+  }
+  before_ = client_.report();
+}
+
+void ServerWorker::push(int parameter, std::span<float> gradient) {
+  (void)client_.push(model_.parameters()[static_cast<std::size_t>(parameter)].name, gradient);
+}
+
+void ServerWorker::push_all(std::span<float> arena) {
+  for (const auto& parameter : model_.parameters()) {
+    (void)client_.push(parameter.name, arena.subspan(parameter.offset, parameter.count));
+  }
+}
+
+void ServerWorker::pull_all(std::span<float> arena) {
+  std::vector<Work> pulls;
+  for (const auto& parameter : model_.parameters()) {
+    pulls.push_back(client_.pull(parameter.name, arena.subspan(parameter.offset, parameter.count)));
+  }
+  std::optional<Error> failure;
+  for (Work& pull : pulls) {
+    try {
+      pull.wait();
+    } catch (const Error& error) {
+      if (!failure) failure = error;
+    }
+  }
+  if (failure) throw Error(*failure);
+}
+
+bool ServerWorker::was_missed(std::span<float> arena, const std::function<void()>& ask) {
+  for (int rejoins = 0;; ++rejoins) {
+    try {
+      if (rejoins == 0) {
+        ask();
+      } else {
+        client_.rejoin();
+        pull_all(arena);
+      }
+      return rejoins > 0;
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::peer_lost || rejoins == kMostRejoins) throw;
+    }
+    try {
+      // Those that were refused as well, before what they were lent changes.
+      client_.flush();
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::peer_lost) throw;
+    }
+  }
+}
+
+ParameterServerClientReport ServerWorker::report() const noexcept {
+  ParameterServerClientReport report = client_.report();
+  report.wire_bytes_sent -= before_.wire_bytes_sent;
+  report.wire_bytes_received -= before_.wire_bytes_received;
+  return report;
+}
+
+std::string momentum_spec(const SgdOptions& options) {
+  return fmt::format("momentum:lr={},mu={}", options.learning_rate, options.momentum);
+}
+
+void OwnWeights::keep(std::span<const float> weights) { kept_.assign(weights.begin(), weights.end()); }
+
+void OwnWeights::restore(std::span<float> weights) {
+  if (kept_.empty()) return;
+  std::ranges::copy(kept_, weights.begin());
+  kept_.clear();
+}
+
+}  // namespace gradwire::trainer

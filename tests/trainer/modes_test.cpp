@@ -1,0 +1,206 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gradwire/error.hpp"
+#include "gradwire/parameter_server.hpp"
+#include "rank_threads.hpp"
+#include "trainer/straggler.hpp"
+#include "trainer/training_run.hpp"
+
+namespace gradwire::trainer {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr int kRanks = 4;
+
+/// What `gradwire train --servers` starts as processes.
+class LocalServers {
+ public:
+  LocalServers(int count, TrainOptions& options) {
+    options.job = "modes";
+    for (int i = 0; i < count; ++i) {
+      ParameterServerOptions server;
+      server.job = options.job;
+      server.index = i;
+      server.servers = count;
+      servers_.emplace_back(server);
+      options.modes.server_addresses.push_back(servers_.back().address());
+    }
+  }
+
+ private:
+  std::vector<ParameterServer> servers_;
+};
+
+TrainOptions mode_options(Mode mode) {
+  TrainOptions options = small_options();
+  options.mode = mode;
+  options.steps = 150;
+  options.sgd = {.learning_rate = 0.05F, .momentum = 0.5F, .weight_decay = 0};
+  return options;
+}
+
+/// Ranks may see losses of their own, but end with the same model.
+TrainReport train_mode(int ranks, const TrainOptions& options, const Dataset& data) {
+  auto outcomes = run_ranks(ranks, [&](Communicator comm, const ProgressCallback& progress) {
+    return train(RankGroup(std::move(comm)), options, data, progress);
+  });
+  for (const auto& outcome : outcomes) {
+    EXPECT_FALSE(outcome.error) << outcome.error->what();
+    if (outcome.error) return {};
+    EXPECT_TRUE(outcome.report->replicas_identical);
+    EXPECT_EQ(outcome.report->weights_fingerprint, outcomes[0].report->weights_fingerprint);
+  }
+  return *outcomes[0].report;
+}
+
+struct ModeCase {
+  const char* name;
+  Mode mode;
+  std::uint64_t delay = 0;
+  const char* consistency = "bsp";
+};
+
+class EveryMode : public testing::TestWithParam<ModeCase> {};
+INSTANTIATE_TEST_SUITE_P(
+    Modes, EveryMode,
+    testing::Values(ModeCase{"allreduce", Mode::allreduce}, ModeCase{"delayed", Mode::allreduce, 1},
+                    ModeCase{"bsp", Mode::server}, ModeCase{"ssp", Mode::server, 0, "ssp:2"},
+                    ModeCase{"asp", Mode::server, 0, "asp"}, ModeCase{"local", Mode::local},
+                    ModeCase{"bmuf", Mode::bmuf}, ModeCase{"elastic", Mode::elastic},
+                    ModeCase{"groups", Mode::groups}),
+    [](const auto& test) { return test.param.name; });
+
+TEST_P(EveryMode, Learns) {
+  const Dataset data = make_data();
+  for (const char* codec : {"none", "onebit"}) {
+    TrainOptions options = mode_options(GetParam().mode);
+    options.modes.delay = GetParam().delay;
+    options.modes.consistency = GetParam().consistency;
+    options.modes.period = 5;
+    options.modes.alpha = 0.2;
+    options.codec = codec;
+    const bool needs_servers =
+        options.mode == Mode::server || options.mode == Mode::elastic || options.mode == Mode::groups;
+    const LocalServers servers(needs_servers ? 2 : 0, options);
+    const TrainReport report = train_mode(kRanks, options, data);
+    EXPECT_GT(report.test_accuracy, 0.9) << codec;
+    EXPECT_GT(report.wire_bytes_per_step, 0) << codec;
+    EXPECT_FALSE(report.alone);
+    EXPECT_EQ(report.updates_lost, 0U);
+    if (!needs_servers) {
+      EXPECT_EQ(report.wire_bytes_received_per_step, report.wire_bytes_per_step);
+      EXPECT_EQ(report.updates_applied, 0U);
+      continue;
+    }
+    EXPECT_GT(report.wire_bytes_received_per_step, 0);
+    // Six parameters, each one shard.
+    const std::uint64_t workers = options.mode == Mode::groups ? kRanks / 2 : kRanks;
+    const std::uint64_t clocks =
+        options.mode == Mode::elastic ? options.steps / options.modes.period : options.steps;
+    EXPECT_EQ(report.updates_applied, 6 * workers * clocks);
+    if (options.mode == Mode::server && options.modes.consistency == std::string("bsp")) {
+      EXPECT_EQ(report.max_staleness, 0U);
+    }
+    EXPECT_LE(report.mean_staleness, static_cast<double>(report.max_staleness));
+  }
+}
+
+TEST(Modes, ServersInStepDoWhatAnAllreduceDoes) {
+  const Dataset data = make_data();
+  TrainOptions options = mode_options(Mode::allreduce);
+  options.steps = 40;
+  const TrainReport allreduce = train_mode(kRanks, options, data);
+  options.mode = Mode::server;
+  std::vector<std::uint64_t> fingerprints;
+  for (int run = 0; run < 2; ++run) {
+    TrainOptions again = options;
+    const LocalServers servers(2, again);
+    const TrainReport report = train_mode(kRanks, again, data);
+    fingerprints.push_back(report.weights_fingerprint);
+    EXPECT_NEAR(report.epochs.back().train_loss, allreduce.epochs.back().train_loss,
+                1e-4 * allreduce.epochs.back().train_loss);
+  }
+  EXPECT_EQ(fingerprints[0], fingerprints[1]) << "the same bits in every run";
+}
+
+TEST(Modes, ADelayedGradientIsExactlyOneStepLate) {
+  const Dataset data = make_data();
+  const auto fingerprint = [&](std::uint64_t delay, std::uint64_t steps) {
+    TrainOptions options = mode_options(Mode::allreduce);
+    options.modes.delay = delay;
+    options.steps = steps;
+    return train_mode(2, options, data).weights_fingerprint;
+  };
+  EXPECT_EQ(fingerprint(1, 1), fingerprint(0, 1)) << "at the end nothing is left under way";
+  EXPECT_NE(fingerprint(1, 2), fingerprint(0, 2)) << "the second gradient is that of the first weights";
+}
+
+TEST(Modes, AveragingModelsEveryStepWithoutMomentumIsAveragingGradients) {
+  const Dataset data = make_data(480);
+  TrainOptions options = mode_options(Mode::allreduce);
+  options.sgd.momentum = 0;
+  options.steps = 30;
+  const TrainReport gradients = train_mode(2, options, data);
+  options.mode = Mode::local;
+  options.modes.period = 1;
+  const TrainReport models = train_mode(2, options, data);
+  EXPECT_NEAR(models.epochs.back().train_loss, gradients.epochs.back().train_loss,
+              1e-4 * gradients.epochs.back().train_loss);
+}
+
+TEST(Modes, RefuseWhatTheyCannotDo) {
+  const auto message = [](Mode mode, const auto& change) -> std::string {
+    TrainOptions options = mode_options(mode);
+    change(options);
+    try {
+      validate(options);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  const auto nothing = [](TrainOptions&) {};
+  const auto with_servers = [](TrainOptions& o) { o.modes.server_addresses = {"127.0.0.1:1"}; };
+  EXPECT_EQ(message(Mode::local, nothing), "accepted");
+  EXPECT_EQ(message(Mode::server, with_servers), "accepted");
+  EXPECT_THAT(message(Mode::server, nothing), HasSubstr("--mode server needs servers"));
+  EXPECT_THAT(message(Mode::local, with_servers), HasSubstr("--mode local uses no servers"));
+  EXPECT_THAT(message(Mode::bmuf, [](TrainOptions& o) { o.checkpoint = "x"; }), HasSubstr("no checkpoints"));
+  EXPECT_THAT(message(Mode::allreduce,
+                      [](TrainOptions& o) {
+                        o.modes.delay = 1;
+                        o.resume = "x";
+                      }),
+              HasSubstr("--delay 1 writes no checkpoints"));
+  EXPECT_THAT(message(Mode::local, [](TrainOptions& o) { o.modes.delay = 1; }),
+              HasSubstr("knows no --delay"));
+  EXPECT_THAT(message(Mode::local, [](TrainOptions& o) { o.warm_start = 1; }), HasSubstr("--warm-start"));
+  EXPECT_THAT(message(Mode::local, [](TrainOptions& o) { o.modes.period = 0; }), HasSubstr("--period is 0"));
+  EXPECT_THAT(message(Mode::allreduce, [](TrainOptions& o) { o.straggler = "9:9:9"; }),
+              HasSubstr("--straggler is '9:9:9'"));
+}
+
+TEST(Straggler, Options) {
+  const auto fixed = parse_straggler("2:4.5");
+  EXPECT_EQ(fixed.rank, 2);
+  EXPECT_EQ(fixed.factor, 4.5);
+  EXPECT_EQ(fixed.probability, 0);
+  const auto random = parse_straggler("random:4:0.25");
+  EXPECT_EQ(random.rank, -1);
+  EXPECT_EQ(random.factor, 4);
+  EXPECT_EQ(random.probability, 0.25);
+  EXPECT_EQ(parse_straggler("").rank, -1);
+  for (const char* text :
+       {"2", "2:", ":4", "2:0.5", "-1:4", "random:4", "random:4:2", "x:4", "2:4:1", "2:nan"}) {
+    EXPECT_THROW((void)parse_straggler(text), Error) << text;
+  }
+}
+
+}  // namespace
+}  // namespace gradwire::trainer
