@@ -24,10 +24,6 @@ Table table() {
                 {"oracle", 6, false}});
 }
 
-std::string number(double value) {
-  return value < 100 ? fmt::format("{:.2f}", value) : fmt::format("{:.0f}", value);
-}
-
 std::string verdict(const std::optional<bool>& good) {
   if (!good) return "-";
   return *good ? "yes" : "NO";
@@ -44,10 +40,10 @@ std::string bench_header() { return table().header(); }
 
 std::string bench_row(const BenchResult& result) {
   return table().row({result.transport, result.algorithm, result.codec, readable_bytes(result.bytes),
-                      number(result.min_us), number(result.median_us), number(result.p99_us),
-                      fmt::format("{:.3f}", result.algbw()), fmt::format("{:.3f}", result.busbw()),
-                      std::to_string(result.wire_bytes_per_rank), verdict(result.identical),
-                      verdict(result.equals_oracle)});
+                      readable_time(result.min_us), readable_time(result.median_us),
+                      readable_time(result.p99_us), fmt::format("{:.3f}", result.algbw()),
+                      fmt::format("{:.3f}", result.busbw()), std::to_string(result.wire_bytes_per_rank),
+                      verdict(result.identical), verdict(result.equals_oracle)});
 }
 
 nlohmann::ordered_json bench_json(const std::vector<BenchResult>& results) {

@@ -21,13 +21,6 @@ struct BenchOptions {
   std::uint64_t seed = 1;
 };
 
-/// "ring,tree" or "all"; a piece like "scale=l2" belongs to the codec before it. Throws UsageError when
-/// empty.
-std::vector<std::string> parse_list(const std::string& text, const std::vector<std::string>& all);
-
-/// min, min * factor, ... up to max. Throws UsageError when that makes no sense.
-std::vector<std::uint64_t> parse_sizes(std::uint64_t min, std::uint64_t max, double factor);
-
 /// Runs every transport x algorithm x codec x size on all ranks of a job. On rank 0 `report` hears each
 /// result at once, with what a failed check found first. Returns whether all checks held, on every rank.
 bool sweep(const BenchOptions& options, CommunicatorOptions job,

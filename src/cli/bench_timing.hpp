@@ -1,7 +1,9 @@
 #pragma once
 
+#include <functional>
+#include <vector>
+
 #include "cli/bench_board.hpp"
-#include "cli/bench_case.hpp"
 
 namespace gradwire::cli {
 
@@ -10,9 +12,16 @@ struct TimingOptions {
   double seconds = 0.5;
 };
 
-/// Runs the case's plan again and again. A repetition's time is that of the slowest rank; on rank 0 `result`
-/// gets the times and bytes.
-void measure(BenchCase& one, Communicator& communicator, BenchBoard& board, const TimingOptions& options,
-             BenchResult& result);
+/// How often to repeat what `once` does, after having done it a few times to warm up; `once` returns the
+/// seconds that a repetition takes. The same on every rank: rank 0's clock decides.
+int choose_repetitions(const std::function<double()>& once, BenchBoard& board, const TimingOptions& options);
+
+/// On rank 0 each repetition's time on the slowest rank, in ascending order; nothing on the others.
+std::vector<double> slowest_times(const std::vector<double>& times, BenchBoard& board);
+/// On rank 0 the times of all ranks, in ascending order; nothing on the others.
+std::vector<double> all_times(const std::vector<double>& times, BenchBoard& board);
+
+/// Of values in ascending order, the least one that at least the part `q` of them does not exceed.
+double quantile(const std::vector<double>& sorted, double q);
 
 }  // namespace gradwire::cli

@@ -11,7 +11,6 @@
 #include <fstream>
 #include <system_error>
 
-#include "cli/launcher.hpp"
 #include "cli/option_checks.hpp"
 #include "gradwire/error.hpp"
 #include "gradwire/inspect.hpp"
@@ -50,7 +49,22 @@ void check_variables(const CommunicatorOptions& job) {
   }
 }
 
+/// "rank 2: " where several ranks may say something at once.
+std::string speaker() {
+  try {
+    const auto options = Communicator::options_from_environment();
+    return options.world_size > 1 ? fmt::format("rank {}: ", options.rank) : "";
+  } catch (const Error&) {
+    return "";
+  }
+}
+
 }  // namespace
+
+void say(const std::string& sentence) {
+  const std::string line = "gradwire: " + speaker() + sentence + "\n";
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
 
 std::vector<std::string> process_transports() {
   auto transports = inspect::transports();
@@ -70,6 +84,10 @@ void add_rank_options(CLI::App& command, RankOptions& options) {
       ->check(CLI::Range(1, kMaxLocalRanks))
       ->type_name("N")
       ->group("Job");
+  add_network_options(command, options);
+}
+
+void add_network_options(CLI::App& command, RankOptions& options) {
   command.add_option("--transport", options.transport, known_transports())->type_name("NAME")->group("Job");
   command
       .add_option("--link-rate", options.link_rate,
@@ -115,17 +133,24 @@ void add_json_option(CLI::App& command, std::string& file, const std::string& wh
       ->type_name("FILE");
 }
 
-void become_rank(const RankOptions& options) {
+void become_rank(const RankOptions& options, const std::vector<std::vector<std::string>>& servers,
+                 const Survival& survival) {
   const auto job = Communicator::options_from_environment();
   check_variables(job);
   const int around = job.world_size;
-  if (options.ranks == 0 || options.ranks == around) return;
-  if (around > 1) {
-    throw UsageError(fmt::format("--ranks {} cannot be had: a launcher has started {} ranks already",
-                                 options.ranks, around));
+  if (servers.empty() && (options.ranks == 0 || options.ranks == around)) return;
+  if (around > 1 && !servers.empty()) {
+    throw UsageError(
+        "servers cannot be started here: a launcher has started this rank; start them with gradwire serve, "
+        "and name their addresses");
   }
-  if (options.ranks > 1) {
-    const int status = launch_this_program(options.command_line, options.ranks).status;
+  if (around > 1) {
+    throw UsageError(fmt::format("{} {} cannot be had: a launcher has started {} ranks already",
+                                 options.ranks_option, options.ranks, around));
+  }
+  if (options.ranks > 1 || !servers.empty()) {
+    const int ranks = std::max(options.ranks, 1);
+    const int status = launch_this_program(options.command_line, ranks, servers, survival).status;
     // The terminal's ^C, and maybe a progress bar, stand in the line where the shell would go on.
     if (status == 128 + SIGINT && ::isatty(STDERR_FILENO) == 1) std::fputc('\n', stderr);
     throw ExitStatus{status};

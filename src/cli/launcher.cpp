@@ -1,23 +1,21 @@
 #include "cli/launcher.hpp"
 
 #include <fmt/format.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
-#include <cstring>
+#include <deque>
 #include <filesystem>
 #include <optional>
 #include <random>
 #include <system_error>
 
 #include "base/usable_cores.hpp"
-#include "cli/child_process.hpp"
 #include "cli/file_limit.hpp"
+#include "cli/job_process.hpp"
 #include "cli/launch_signals.hpp"
 #include "cli/output_pump.hpp"
 
@@ -37,12 +35,6 @@ constexpr std::chrono::milliseconds kLongestSleep{1000};
 /// How long whoever takes the output of an interrupted job has for the rest of it.
 constexpr std::chrono::milliseconds kLastFlush{500};
 
-struct Rank {
-  Child child;
-  Clock::time_point started;
-  std::optional<RankEnd> end;
-};
-
 void set_unless_set(Variables& variables, const char* name, const std::string& value) {
   if (std::getenv(name) == nullptr) variables.emplace_back(name, value);
 }
@@ -50,9 +42,9 @@ void set_unless_set(Variables& variables, const char* name, const std::string& v
 Variables shared_variables(const LaunchOptions& options) {
   std::random_device device;
   const std::string job = fmt::format("run-{}-{:08x}{:08x}", ::getpid(), device(), device());
-  Variables out{{"GRADWIRE_WORLD_SIZE", std::to_string(options.ranks)},
-                {"GRADWIRE_JOB", job},
-                {"GRADWIRE_STORE", "unix://gradwire-" + job}};
+  Variables out{{"GRADWIRE_STORE", "unix://gradwire-" + job}};
+  // Servers that run already are those of the job that it names.
+  set_unless_set(out, "GRADWIRE_JOB", job);
   const std::string threads = std::to_string(std::max(1, base::usable_cores() / options.ranks));
   set_unless_set(out, "OMP_NUM_THREADS", threads);
   set_unless_set(out, "OPENBLAS_NUM_THREADS", threads);
@@ -62,22 +54,16 @@ Variables shared_variables(const LaunchOptions& options) {
   return out;
 }
 
-rlim_t files_needed(int ranks) {
+rlim_t files_needed(std::size_t processes) {
   constexpr rlim_t kOthers = 64;
-  return 2 * static_cast<rlim_t>(ranks) + kOthers;
-}
-
-std::string describe(const RankEnd& end) {
-  if (!end.status) return "ended, nobody knows how";
-  if (end.signal == 0) return fmt::format("ended with status {}", *end.status);
-  return fmt::format("was killed by signal {} ({})", end.signal, ::strsignal(end.signal));
+  return 2 * static_cast<rlim_t>(processes) + kOthers;
 }
 
 /// The ranks of one job from start to end.
 class Job {
  public:
   explicit Job(const LaunchOptions& options) : options_(options) {}
-  ~Job();
+  ~Job() { signal_all(SIGKILL); }
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
 
@@ -86,19 +72,30 @@ class Job {
  private:
   bool start();
   void handle_signal(int number);
-  void look_for_ended_ranks();
-  void note_end(std::size_t index, const RankEnd& end);
+  void start_one(ChildOptions& child, const std::vector<std::string>& command, const std::string& name,
+                 const std::string& prefix);
+  bool restart(std::size_t index);
+  /// Nobody needs the servers once all ranks have ended.
+  void release_servers();
+  void note_end(std::size_t index);
+  void end_others(const JobProcess& failed);
   void escalate();
   void signal_all(int number) const;
   void say(const std::string& sentence) { pump_.say("gradwire: " + sentence); }
   void flush();
+  [[nodiscard]] std::size_t ranks() const noexcept { return static_cast<std::size_t>(options_.ranks); }
+  [[nodiscard]] static bool has_ended(const JobProcess& process) { return process.end().has_value(); }
+  [[nodiscard]] bool ranks_ended() const {
+    return std::all_of(processes_.begin(), processes_.begin() + options_.ranks, has_ended);
+  }
   [[nodiscard]] bool all_ended() const;
   [[nodiscard]] std::chrono::milliseconds time_to_next_step() const;
 
   const LaunchOptions& options_;
   LaunchSignals signals_;
   OutputPump pump_;
-  std::vector<Rank> ranks_;
+  std::deque<JobProcess> processes_;  ///< the ranks, and behind them the servers
+  int restarts_ = 0;
   int status_ = 0;  ///< of the first rank that failed, but sooner of one that a signal killed
   bool cause_known_ = false;
   bool terminated_ = false;
@@ -107,23 +104,19 @@ class Job {
   Clock::time_point kill_at_ = Clock::time_point::max();
 };
 
-Job::~Job() {
-  // A rank's process stays a zombie until here, so that its group's number cannot have become somebody
-  // else's.
-  signal_all(SIGKILL);
-  for (auto& rank : ranks_) ::waitpid(rank.child.pid, nullptr, 0);
-}
-
 LaunchResult Job::run() {
   LaunchResult result;
   if (start()) {
     while (!all_ended()) {
       pump_.wait(signals_.fd(), time_to_next_step());
       while (const auto number = signals_.next()) handle_signal(*number);
-      look_for_ended_ranks();
+      for (std::size_t i = 0; i < processes_.size(); ++i) {
+        if (processes_[i].has_just_ended()) note_end(i);
+      }
+      release_servers();
       escalate();
     }
-    for (const auto& rank : ranks_) result.ranks.push_back(*rank.end);
+    for (std::size_t i = 0; i < ranks(); ++i) result.ranks.push_back(*processes_[i].end());
   }
   // What ranks have started may still hold their pipes.
   signal_all(SIGKILL);
@@ -159,21 +152,22 @@ void Job::flush() {
 bool Job::start() {
   try {
     ChildOptions child;
-    child.program = options_.command.at(0);
-    child.arguments = options_.command;
     child.capture = options_.prefix_output;
-    if (child.capture) child.file_limit = make_room_for_files(files_needed(options_.ranks));
+    if (child.capture)
+      child.file_limit = make_room_for_files(files_needed(ranks() + options_.servers.size()));
     const Variables shared = shared_variables(options_);
     const auto width = std::to_string(options_.ranks - 1).size();
     for (int r = 0; r < options_.ranks; ++r) {
       child.environment = shared;
+      child.environment.emplace_back("GRADWIRE_WORLD_SIZE", std::to_string(options_.ranks));
       child.environment.emplace_back("GRADWIRE_RANK", std::to_string(r));
       child.inherit_input = r == 0 && ::isatty(STDIN_FILENO) == 0;
-      // A rank may run for a while before start_child() returns.
-      const auto started = Clock::now();
-      ranks_.push_back({start_child(child), started, std::nullopt});
-      auto& pipes = ranks_.back().child;
-      pump_.add(std::move(pipes.out), std::move(pipes.err), fmt::format("[{:>{}}] ", r, width));
+      start_one(child, options_.command, fmt::format("rank {}", r), fmt::format("[{:>{}}] ", r, width));
+    }
+    child.environment = shared;
+    child.inherit_input = false;
+    for (std::size_t i = 0; i < options_.servers.size(); ++i) {
+      start_one(child, options_.servers[i], fmt::format("server {}", i), fmt::format("[server {}] ", i));
     }
     return true;
   } catch (const std::system_error& error) {
@@ -181,6 +175,20 @@ bool Job::start() {
     status_ = error.code().value() == ENOENT ? kNotFound : kCannotRun;
     return false;
   }
+}
+
+void Job::start_one(ChildOptions& child, const std::vector<std::string>& command, const std::string& name,
+                    const std::string& prefix) {
+  child.program = command.at(0);
+  child.arguments = command;
+  processes_.emplace_back(name, prefix, child, pump_);
+}
+
+void Job::release_servers() {
+  if (terminated_ || all_ended() || !ranks_ended()) return;
+  terminated_ = true;
+  kill_at_ = Clock::now() + options_.grace;
+  signal_all(SIGTERM);
 }
 
 void Job::handle_signal(int number) {
@@ -201,32 +209,52 @@ void Job::handle_signal(int number) {
   }
 }
 
-void Job::look_for_ended_ranks() {
-  for (std::size_t i = 0; i < ranks_.size(); ++i) {
-    if (ranks_[i].end) continue;
-    siginfo_t info{};
-    const auto id = static_cast<id_t>(ranks_[i].child.pid);
-    const bool known = ::waitid(P_PID, id, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
-    if (known ? info.si_pid == 0 : errno != ECHILD) continue;
-    RankEnd end;
-    if (known && info.si_code != CLD_EXITED) end.signal = info.si_status;
-    if (known) end.status = end.signal != 0 ? kKilledBy + end.signal : info.si_status;
-    end.seconds = std::chrono::duration<double>(Clock::now() - ranks_[i].started).count();
-    note_end(i, end);
+void Job::note_end(std::size_t index) {
+  const JobProcess& process = processes_[index];
+  const bool is_rank = index < ranks();
+  const bool is_early = !is_rank && !terminated_;
+  if (process.end()->status == 0 && !is_early) return;
+  if (!terminated_ && restart(index)) return;
+  if (is_rank && options_.survival.ranks && !terminated_) {
+    if (status_ == 0) status_ = process.end()->status.value_or(kFailed);
+    say(fmt::format("{} {}{}", process.name(), describe(*process.end()),
+                    ranks_ended() ? "" : "; the others go on"));
+    return;
   }
+  end_others(process);
 }
 
-void Job::note_end(std::size_t index, const RankEnd& end) {
-  ranks_[index].end = end;
-  if (end.status == 0) return;
+/// Whether it runs again.
+bool Job::restart(std::size_t index) {
+  const Survival& survival = options_.survival;
+  const bool is_rank = index < ranks();
+  if (!(is_rank ? survival.ranks : survival.servers) || restarts_ == survival.restarts) return false;
+  JobProcess& process = processes_[index];
+  const std::string why = describe(*process.end());
+  try {
+    process.restart(is_rank ? survival.rejoin : std::vector<std::string>{}, pump_);
+  } catch (const std::system_error& error) {
+    say(error.what());
+    return false;
+  }
+  ++restarts_;
+  say(fmt::format("{} {}; it starts again ({} of {} restarts)", process.name(), why, restarts_,
+                  survival.restarts));
+  return true;
+}
+
+void Job::end_others(const JobProcess& failed) {
+  const RankEnd& end = *failed.end();
   // Peers can see the connections of a killed rank close, and end, before its own end is seen here.
   const bool cause = end.signal != 0 && !terminated_ && !cause_known_;
-  if (status_ != 0 && !cause) return;
-  status_ = end.status.value_or(kFailed);
+  const bool is_ending = terminated_ || terminate_at_ != Clock::time_point::max();
+  if (is_ending && status_ != 0 && !cause) return;
+  if (status_ == 0 || cause) status_ = end.status.value_or(kFailed);
+  if (status_ == 0) status_ = kFailed;
   cause_known_ = end.signal != 0;
   if (terminated_) return;
   terminate_at_ = std::min(terminate_at_, Clock::now() + options_.last_words);
-  say(fmt::format("rank {} {}{}", index, describe(end), all_ended() ? "" : "; ending the others"));
+  say(fmt::format("{} {}{}", failed.name(), describe(end), all_ended() ? "" : "; ending the others"));
 }
 
 void Job::escalate() {
@@ -243,12 +271,10 @@ void Job::escalate() {
 }
 
 void Job::signal_all(int number) const {
-  for (const auto& rank : ranks_) rank.child.signal(number);
+  for (const auto& process : processes_) process.signal(number);
 }
 
-bool Job::all_ended() const {
-  return std::all_of(ranks_.begin(), ranks_.end(), [](const Rank& rank) { return rank.end.has_value(); });
-}
+bool Job::all_ended() const { return std::all_of(processes_.begin(), processes_.end(), has_ended); }
 
 std::chrono::milliseconds Job::time_to_next_step() const {
   const auto next = std::min(terminated_ ? Clock::time_point::max() : terminate_at_, kill_at_);
@@ -266,14 +292,21 @@ LaunchResult launch_local_ranks(const LaunchOptions& options) {
   return job.run();
 }
 
-LaunchResult launch_this_program(const std::vector<std::string>& arguments, int ranks) {
+LaunchResult launch_this_program(const std::vector<std::string>& arguments, int ranks,
+                                 std::vector<std::vector<std::string>> servers, const Survival& survival) {
   LaunchOptions options;
   options.command = arguments;
+  options.servers = std::move(servers);
+  options.survival = survival;
   // The link still works when its target has been replaced by a new build; without /proc there is none.
   const std::string link = "/proc/self/exe";
   std::error_code gone;
   const auto program = std::filesystem::read_symlink(link, gone);
-  if (!gone) options.command.at(0) = std::filesystem::exists(program, gone) ? program.string() : link;
+  if (!gone) {
+    const std::string self = std::filesystem::exists(program, gone) ? program.string() : link;
+    options.command.at(0) = self;
+    for (auto& server : options.servers) server.at(0) = self;
+  }
   options.ranks = ranks;
   options.prefix_output = false;
   return launch_local_ranks(options);

@@ -23,27 +23,14 @@ Examples:
   gradwire info
   gradwire plan --algorithm ring --ranks 4
   gradwire bench allreduce --ranks 4 --codec none,onebit --check
+  gradwire bench server --workers 4 --servers 2
   gradwire train --ranks 4 --codec onebit --link-rate 100mbit
+  gradwire serve --listen 127.0.0.1:7000
   gradwire run -n 4 -- ./my_program)";
 
 constexpr const char* kOutOfMemory =
     "out of memory: this host has too little for what was asked for; "
     "choose smaller sizes (--max, --bytes, --hidden, --batch) or start fewer ranks on it";
-
-/// "rank 2: " where several ranks may say something at once.
-std::string speaker() {
-  try {
-    const auto options = Communicator::options_from_environment();
-    return options.world_size > 1 ? fmt::format("rank {}: ", options.rank) : "";
-  } catch (const Error&) {
-    return "";
-  }
-}
-
-void say(const std::string& sentence) {
-  const std::string line = "gradwire: " + speaker() + sentence + "\n";
-  std::fwrite(line.data(), 1, line.size(), stderr);
-}
 
 bool has_command(CLI::App& app, const std::string& name) {
   const auto matches =
@@ -61,6 +48,7 @@ int run(int argc, char** argv) {
   const std::vector<std::string> command_line(argv, argv + argc);
   add_bench_command(app, command_line);
   add_train_command(app, command_line);
+  add_serve_command(app);
   add_plan_command(app);
   add_info_command(app);
   try {

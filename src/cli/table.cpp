@@ -54,4 +54,8 @@ std::string readable_bytes(std::uint64_t bytes) {
   return fmt::format("{} {}", value, kUnits.at(unit));
 }
 
+std::string readable_time(double value) {
+  return value < 100 ? fmt::format("{:.2f}", value) : fmt::format("{:.0f}", value);
+}
+
 }  // namespace gradwire::cli

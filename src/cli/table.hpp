@@ -31,5 +31,7 @@ std::string aligned(const std::vector<std::string>& header, const std::vector<bo
 
 /// "4 KiB", "64 MiB", "100 B".
 std::string readable_bytes(std::uint64_t bytes);
+/// "1.50", "1250": two digits behind the point where they still tell something.
+std::string readable_time(double value);
 
 }  // namespace gradwire::cli

@@ -1,10 +1,15 @@
+#include <fmt/ranges.h>
+
 #include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/command.hpp"
+#include "cli/local_servers.hpp"
 #include "cli/option_checks.hpp"
 #include "cli/transports_in_use.hpp"
 #include "gradwire/error.hpp"
@@ -32,38 +37,108 @@ struct TrainCommand {
   std::string data_folder;
   std::string json;
   bool no_error_feedback = false;
+  std::string mode = "allreduce";
+  int servers = 0;
+  std::string snapshot_dir;
+  int restarts = 0;
 };
+
+/// What is wrong with the options that concern ranks which die and come back. Throws UsageError.
+void check_survival(const TrainCommand& command) {
+  const auto& options = command.options;
+  if (command.restarts > 0 && !trainer::outlives_ranks(options.mode)) {
+    throw UsageError(
+        fmt::format("--mode {} has no --restarts: it needs all ranks, always; use --mode server or elastic",
+                    command.mode));
+  }
+  if (!command.snapshot_dir.empty() && command.servers == 0) {
+    throw UsageError("--snapshot-dir is for the servers that --servers starts");
+  }
+  if (!options.rejoin) return;
+  if (options.modes.server_addresses.empty()) {
+    throw UsageError("--rejoin needs the --server-addresses of the servers that run");
+  }
+  if (command.ranks.ranks > 1 && Communicator::options_from_environment().world_size == 1) {
+    throw UsageError(
+        "--rejoin is for one rank: say which with GRADWIRE_RANK and GRADWIRE_WORLD_SIZE instead of --ranks");
+  }
+}
+
+/// Starts what is to be started here: see become_rank().
+void start(const TrainCommand& command, const std::optional<LocalServers>& servers) {
+  Survival survival;
+  survival.ranks = trainer::outlives_ranks(command.options.mode);
+  survival.servers = !command.snapshot_dir.empty();
+  survival.restarts = command.restarts;
+  survival.rejoin = {"--rejoin"};
+  RankOptions ranks = command.ranks;
+  if (!servers) return become_rank(ranks, {}, survival);
+  ranks.command_line.insert(ranks.command_line.end(),
+                            {"--server-addresses", fmt::format("{}", fmt::join(servers->addresses(), ","))});
+  std::vector<std::string> server_options;
+  if (!ranks.link_rate.empty()) server_options = {"--link-rate", ranks.link_rate};
+  if (survival.servers) server_options.insert(server_options.end(), {"--snapshot-dir", command.snapshot_dir});
+  become_rank(ranks, servers->commands(server_options), survival);
+}
+
+/// To all ranks. One that takes the place of another is alone: none but the servers is told of it.
+Communicator connect(CommunicatorOptions job, bool rejoins) {
+  if (rejoins) {
+    job.rank = 0;
+    job.world_size = 1;
+  }
+  return Communicator(job);
+}
 
 void run(TrainCommand& command) {
   auto& options = command.options;
   options.error_feedback = !command.no_error_feedback;
+  options.mode = trainer::parse_mode(command.mode);
+  check_survival(command);
+  // Reserved for servers until they have been started.
+  std::optional<LocalServers> servers;
+  if (command.servers > 0 && options.modes.server_addresses.empty()) {
+    servers.emplace(command.servers);
+    options.modes.server_addresses = servers->addresses();
+  }
   // What can be wrong with the command line is said once, before there are ranks.
   check_network(command.ranks.transport, command.ranks.link_rate);
   check_usage([&] {
     trainer::validate(options);
     inspect::describe("allreduce", options.algorithm, options.codec, 2, 1);
+    for (const auto& codec : {options.modes.push_codec, options.modes.pull_codec}) {
+      if (!codec.empty()) inspect::describe("allreduce", options.algorithm, codec, 2, 1);
+    }
   });
   require_folder("--checkpoint", options.checkpoint);
   const char* const home = std::getenv("GRADWIRE_DATA");
   const auto folder = trainer::find_dataset(command.data, command.data_folder, home != nullptr ? home : "");
 
-  become_rank(command.ranks);
+  start(command, servers);
   const auto data = trainer::load_dataset(command.data, folder);
   const auto job = communicator_options(command.ranks);
-  Communicator comm(job);
+  const Communicator comm = connect(job, options.rejoin);
+  trainer::RankGroup ranks =
+      options.rejoin ? trainer::RankGroup(job.rank, job.world_size) : trainer::RankGroup(comm);
   // The report tells what was in force, wherever it came from.
   options.codec = comm.codec_in_use(options.codec);
   options.link_rate = job.link_rate;
+  options.job = job.job;
   options.transport = transports_in_use(comm);
   trainer::TrainReport report;
-  if (comm.rank() == 0) {
+  if (job.rank == 0) {
     trainer::ProgressBar bar;
-    report = trainer::train(comm, options, data, [&bar](const auto& progress) { bar.show(progress); });
+    report = trainer::train(
+        std::move(ranks), options, data, [&bar](const auto& progress) { bar.show(progress); },
+        [&bar](const auto& notice) {
+          bar.clear();
+          say(notice);
+        });
     bar.clear();
     if (command.json != "-") write_text("-", trainer::to_table(report));
     if (!command.json.empty()) write_text(command.json, trainer::to_json(report).dump(2) + "\n");
   } else {
-    report = trainer::train(comm, options, data);
+    report = trainer::train(std::move(ranks), options, data, {}, say);
   }
   if (!report.replicas_identical) {
     throw Error(ErrorCode::corrupt_frame, "the ranks ended with different weights",
@@ -110,6 +185,69 @@ void add_length_options(CLI::App& app, trainer::TrainOptions& options) {
                  "Steps between looks at the test set, besides those at the end of each epoch")
       ->transform(not_negative())
       ->group("Length");
+}
+
+void add_mode_options(CLI::App& app, TrainCommand& command) {
+  auto& options = command.options;
+  auto& modes = options.modes;
+  app.add_option("--mode", command.mode, "How gradients reach the weights")
+      ->check(CLI::IsMember(trainer::mode_names()))
+      ->capture_default_str()
+      ->group("Mode");
+  app.add_option("--delay", modes.delay,
+                 "allreduce: 1 applies gradients a step late, while the next ones are computed")
+      ->transform(not_negative())
+      ->capture_default_str()
+      ->group("Mode");
+  app.add_option("--period", modes.period, "local, bmuf, elastic: steps from one exchange to the next")
+      ->transform(positive())
+      ->capture_default_str()
+      ->group("Mode");
+  app.add_option("--alpha", modes.alpha, "elastic: how far model and centre move towards each other")
+      ->capture_default_str()
+      ->group("Mode");
+  app.add_option("--group-size", modes.group_size, "groups: ranks that average at every step")
+      ->check(CLI::Range(1, kMaxLocalRanks))
+      ->capture_default_str()
+      ->group("Mode");
+  app.add_option("--consistency", modes.consistency, "server: bsp, ssp:STALENESS or asp")
+      ->capture_default_str()
+      ->group("Mode");
+  app.add_option("--push-codec", modes.push_codec,
+                 "server, elastic, groups: towards the servers; else --codec")
+      ->group("Mode");
+  app.add_option("--pull-codec", modes.pull_codec, "server, elastic, groups: from the servers; else --codec")
+      ->group("Mode");
+  app.add_option("--servers", command.servers,
+                 "Servers to start here, unless --server-addresses says where they are")
+      ->check(CLI::Range(1, kMaxLocalRanks))
+      ->type_name("N")
+      ->group("Mode");
+  app.add_option("--server-addresses", modes.server_addresses, "HOST:PORT of each server, in their order")
+      ->delimiter(',')
+      ->type_name("ADDRESS,...")
+      ->group("Mode");
+  app.add_option(
+         "--restarts", command.restarts,
+         "server, elastic: start ranks that die again, so often in all; servers, too, with --snapshot-dir")
+      ->check(CLI::Range(0, 1'000'000))
+      ->type_name("N")
+      ->group("Mode");
+  app.add_flag("--rejoin", options.rejoin,
+               "server, elastic: take the place of a rank that died while the others run")
+      ->group("Mode");
+  app.add_option("--snapshot-dir", command.snapshot_dir,
+                 "Folder for snapshots of --servers, from which they go on")
+      ->transform(named())
+      ->type_name("DIR")
+      ->group("Mode");
+  app.add_option("--straggler", options.straggler,
+                 "RANK:FACTOR slows a rank, random:FACTOR:PROBABILITY random steps of random ranks")
+      ->type_name("WHO")
+      ->group("Mode");
+  app.add_option("--min-step", options.min_step_ms, "Milliseconds that computing a step takes at least")
+      ->type_name("MS")
+      ->group("Mode");
 }
 
 void add_communication_options(CLI::App& app, TrainCommand& command) {
@@ -167,6 +305,7 @@ void add_train_command(CLI::App& app, const std::vector<std::string>& command_li
   add_json_option(*sub, command->json, "Write the results");
   add_model_options(*sub, command->options);
   add_length_options(*sub, command->options);
+  add_mode_options(*sub, *command);
   add_communication_options(*sub, *command);
   add_checkpoint_options(*sub, command->options);
   sub->callback([command] { run(*command); });

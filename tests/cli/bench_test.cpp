@@ -10,6 +10,7 @@
 
 #include "cli/bench_check.hpp"
 #include "cli/bench_inputs.hpp"
+#include "cli/bench_lists.hpp"
 #include "cli/bench_report.hpp"
 #include "cli/bench_sweep.hpp"
 #include "cli/exit_status.hpp"

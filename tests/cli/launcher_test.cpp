@@ -47,6 +47,85 @@ TEST(Launcher, RanksShareAJobThatIsNobodyElses) {
   EXPECT_NE(places(), places());
 }
 
+TEST(Launcher, KeepsTheNameOfAJobThatHasOne) {
+  setenv("GRADWIRE_JOB", "mnist", 1);
+  Launcher launcher(shell(1, "echo $GRADWIRE_JOB"));
+  unsetenv("GRADWIRE_JOB");
+  EXPECT_EQ(launcher.status(), 0);
+  EXPECT_EQ(launcher.out(), "[0] mnist\n");
+}
+
+TEST(Launcher, StartsARankThatFailedAgainAndLeavesTheOthersAlone) {
+  const Traces traces;
+  // Rank 1 fails at first, and rank 0 waits for its second life.
+  LaunchOptions options =
+      shell(2, fmt::format("cd {}; test $GRADWIRE_RANK = 1 && test $# = 0 && kill -KILL $$;"
+                           "test $GRADWIRE_RANK = 1 && echo $1 $2 > again;"
+                           "until test -e again; do sleep 0.01; done; echo done",
+                           traces.folder()));
+  options.command.emplace_back("sh");
+  options.survival = {.ranks = true, .restarts = 1, .rejoin = {"--come", "back"}};
+  Launcher launcher(options);
+  EXPECT_EQ(launcher.status(), 0);
+  EXPECT_THAT(launcher.lines(), UnorderedElementsAre("[0] done", "[1] done"));
+  EXPECT_THAT(launcher.err(),
+              HasSubstr("rank 1 was killed by signal 9 (Killed); it starts again (1 of 1 restarts)"));
+  std::ifstream again(traces.folder() + "/again");
+  std::string arguments;
+  std::getline(again, arguments);
+  EXPECT_EQ(arguments, "--come back");
+}
+
+TEST(Launcher, TheOthersGoOnWithoutARankThatHasNoRestartsLeft) {
+  const Traces traces;
+  LaunchOptions options =
+      shell(2, fmt::format("cd {}; touch lives; test $GRADWIRE_RANK = 1 && echo >> lives && exit 7;"
+                           "until test $(wc -l < lives) = 2; do sleep 0.01; done; sleep 0.5; echo done",
+                           traces.folder()));
+  options.survival = {.ranks = true, .restarts = 1};
+  Launcher launcher(options);
+  EXPECT_EQ(launcher.status(), 7);
+  EXPECT_EQ(launcher.out(), "[0] done\n");
+  EXPECT_THAT(launcher.err(), HasSubstr("rank 1 ended with status 7; it starts again (1 of 1 restarts)"));
+  EXPECT_THAT(launcher.err(), HasSubstr("rank 1 ended with status 7; the others go on"));
+}
+
+TEST(Launcher, ServersThatFailAreStartedAgainOnlyIfTheyCan) {
+  for (const bool can : {false, true}) {
+    const Traces traces;
+    LaunchOptions options =
+        shell(1, fmt::format("cd {}; until test -e go; do sleep 0.01; done; echo done", traces.folder()));
+    options.servers = {
+        shell(1, fmt::format("cd {}; trap 'exit 0' TERM; test -e first || ! touch first || exit 3; touch go;"
+                             "while true; do sleep 0.01; done",
+                             traces.folder()))
+            .command};
+    options.survival = {.servers = can, .restarts = 5};
+    Launcher launcher(options);
+    EXPECT_EQ(launcher.status(), can ? 0 : 3);
+    EXPECT_EQ(launcher.out(), can ? "[0] done\n" : "");
+    EXPECT_THAT(launcher.err(), HasSubstr(can ? "server 0 ended with status 3; it starts again"
+                                              : "server 0 ended with status 3; ending the others"));
+  }
+}
+
+TEST(Launcher, AServerThatFailsEndsTheJobAlsoAfterARankHas) {
+  const Traces traces;
+  LaunchOptions options = shell(2, fmt::format("cd {}; test $GRADWIRE_RANK = 1 && touch failed && exit 7;"
+                                               "exec sleep 60",
+                                               traces.folder()));
+  options.servers = {
+      shell(1, fmt::format("cd {}; until test -e failed; do sleep 0.01; done; sleep 0.5; exit 3",
+                           traces.folder()))
+          .command};
+  options.survival.ranks = true;
+  const auto start = std::chrono::steady_clock::now();
+  Launcher launcher(options);
+  EXPECT_EQ(launcher.status(), 7);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 10s);
+  EXPECT_THAT(launcher.err(), HasSubstr("server 0 ended with status 3; ending the others"));
+}
+
 TEST(Launcher, SharesTheCoresUnlessTold) {
   unsetenv("OMP_NUM_THREADS");
   unsetenv("OPENBLAS_NUM_THREADS");

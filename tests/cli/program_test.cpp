@@ -13,7 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "tests/support/shell.hpp"
+#include "tests/cli/run_program.hpp"
 
 // The program itself, as a user's shell runs it.
 namespace gradwire::cli {
@@ -22,17 +22,8 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 
-Ended gradwire(const std::string& arguments, const std::string& environment = "") {
-  return shell(environment + " '" GRADWIRE_PROGRAM "' " + arguments + " 2>&1 </dev/null");
-}
-
-nlohmann::json parse(const Ended& ended) {
-  EXPECT_EQ(ended.status, 0) << ended.out;
-  return nlohmann::json::parse(ended.out, nullptr, false);
-}
-
 TEST(Program, HelpOfEveryCommandHasExamples) {
-  for (const char* command : {"", "run", "info", "plan", "bench allreduce"}) {
+  for (const char* command : {"", "run", "info", "plan", "serve", "bench allreduce", "bench server"}) {
     const Ended ended = gradwire(std::string(command) + " --help");
     EXPECT_EQ(ended.status, 0) << command;
     EXPECT_THAT(ended.out, HasSubstr("Examples:\n  gradwire ")) << command;
@@ -101,6 +92,16 @@ TEST(Program, ACommandLineThatMakesNoSenseExitsWith2) {
                                 "train --resume ''",
                                 "train --json ''",
                                 "train --data-dir ''",
+                                "train --mode none",
+                                "train --mode server",
+                                "train --mode local --servers 2",
+                                "train --mode server --servers 1 --consistency often",
+                                "train --mode server --servers 1 --pull-codec zip",
+                                "train --straggler 1",
+                                "serve --index 2 --servers 2",
+                                "serve --transport pigeon",
+                                "serve --lease 0",
+                                "serve --listen ''",
                                 "run -n 1 --json '' -- true",
                                 "info --json ''",
                                 "plan --ranks 4 --json ''",
@@ -110,7 +111,28 @@ TEST(Program, ACommandLineThatMakesNoSenseExitsWith2) {
                                 "bench allreduce --min -4",
                                 "bench allreduce --max -4",
                                 "bench allreduce --seed -1",
-                                "bench allreduce --seconds 1 --repetitions 1"}) {
+                                "bench allreduce --seconds 1 --repetitions 1",
+                                "bench server --servers 0",
+                                "bench server --workers 0",
+                                "bench server --op carry",
+                                "bench server --op ''",
+                                "bench server --codec zip",
+                                "bench server --min 6",
+                                "bench server --min 8K --max 4K",
+                                "bench server --bytes 0",
+                                "bench server --bytes -4K",
+                                "bench server --transport shm,pigeon",
+                                "bench server --link-rate bogus",
+                                "bench server --link-rate 1gbit --transport tcp,shm",
+                                "bench server --server-addresses nowhere",
+                                "bench server --server-addresses :7000",
+                                "bench server --server-addresses localhost:0",
+                                "bench server --server-addresses localhost:70000",
+                                "bench server --server-addresses localhost:7000 --codec none,onebit",
+                                "bench server --server-addresses localhost:7000 --job ''",
+                                "bench server --job default",
+                                "bench server --json ''",
+                                "bench server --seconds 1 --repetitions 1"}) {
     const Ended ended = gradwire(arguments);
     EXPECT_EQ(ended.status, 2) << arguments << "\n" << ended.out;
     EXPECT_THAT(ended.out, HasSubstr("--help")) << arguments;
@@ -261,7 +283,7 @@ TEST(Program, RunWritesHowRanksEnded) {
 TEST(Program, AFileThatCannotBeWrittenIsRefusedBeforeTheWork) {
   for (const std::string command :
        {"run -n 1 --json FILE -- sleep 60", "bench allreduce --ranks 2 --json FILE",
-        "plan --ranks 4 --json FILE", "info --json FILE", "train --json FILE"}) {
+        "bench server --json FILE", "plan --ranks 4 --json FILE", "info --json FILE", "train --json FILE"}) {
     for (const std::string file : {"/no/such/folder/x", "/tmp"}) {
       std::string arguments = command;
       const Ended ended = gradwire(arguments.replace(arguments.find("FILE"), 4, file));

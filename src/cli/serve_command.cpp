@@ -1,0 +1,140 @@
+#include <fmt/format.h>
+
+#include <chrono>
+#include <csignal>
+#include <ctime>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/command.hpp"
+#include "cli/option_checks.hpp"
+#include "gradwire/communicator.hpp"
+#include "gradwire/parameter_server.hpp"
+
+namespace gradwire::cli {
+namespace {
+
+constexpr const char* kFooter = R"(
+Prints where it serves, and serves until SIGTERM or SIGINT: then it answers what it has been asked, writes a
+last snapshot, and reports. All servers of a job are given the same --servers, and workers the addresses in the
+order of --index.
+
+Examples:
+  gradwire serve --listen 127.0.0.1:7000 --snapshot-dir /var/tmp/job
+  gradwire serve --listen 0.0.0.0:7000 --index 1 --servers 2 --job mnist)";
+
+/// How often it looks whether the server has ended by itself.
+constexpr timespec kLook{0, 200'000'000};
+
+struct ServeCommand {
+  ParameterServerOptions options;
+  std::string job;
+  double lease = 10;
+  bool quiet = false;
+  std::string json;
+};
+
+nlohmann::ordered_json to_json(const ParameterServerReport& report) {
+  return {{"pushes", report.pushes},
+          {"repeated_pushes", report.repeated_pushes},
+          {"refused_pushes", report.refused_pushes},
+          {"pulls", report.pulls},
+          {"whole_pulls", report.whole_pulls},
+          {"clock", report.clock},
+          {"snapshots", report.snapshots},
+          {"problems", report.problems}};
+}
+
+std::string to_table(const ParameterServerReport& report) {
+  return fmt::format(
+      "{} pushes ({} repeated, {} refused), {} pulls ({} of the whole value), clock {}, {} snapshots\n",
+      report.pushes, report.repeated_pushes, report.refused_pushes, report.pulls, report.whole_pulls,
+      report.clock, report.snapshots);
+}
+
+/// Signals that end a server are waited for: threads started after this take none of them.
+sigset_t keep_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return signals;
+}
+
+void run(ServeCommand& command) {
+  auto& options = command.options;
+  options.lease = std::chrono::milliseconds(static_cast<std::int64_t>(command.lease * 1000));
+  check_network(options.transport, options.link_rate);
+  if (options.index >= options.servers) {
+    throw UsageError(fmt::format("--index {} is not one of the {} servers, which are numbered from 0",
+                                 options.index, options.servers));
+  }
+  options.job = command.job.empty() ? Communicator::options_from_environment().job : command.job;
+  const sigset_t signals = keep_signals();
+  ParameterServer server(options);
+  if (!command.quiet) write_text("-", fmt::format("serving at {}\n", server.address()));
+  std::size_t said = 0;
+  const auto say_problems = [&](const ParameterServerReport& report) {
+    for (; said < report.problems.size(); ++said) say(report.problems[said]);
+  };
+  while (server.is_serving() && ::sigtimedwait(&signals, nullptr, &kLook) < 0) say_problems(server.report());
+  server.stop();
+  const ParameterServerReport report = server.report();
+  say_problems(report);
+  if (command.json != "-" && !command.quiet) write_text("-", to_table(report));
+  if (!command.json.empty()) write_text(command.json, to_json(report).dump(2) + "\n");
+}
+
+}  // namespace
+
+void add_serve_command(CLI::App& app) {
+  auto* const sub = app.add_subcommand("serve", "Serve parameters to the workers of a job");
+  auto command = std::make_shared<ServeCommand>();
+  auto& options = command->options;
+  sub->add_flag("--quiet", command->quiet, "Say nothing but what goes wrong");
+  sub->add_option("--listen", options.address, "HOST:PORT to listen at; without a port any free one")
+      ->transform(named())
+      ->type_name("ADDRESS")
+      ->capture_default_str();
+  sub->add_option("--job", command->job, "Workers of other jobs are refused; GRADWIRE_JOB may name it too")
+      ->type_name("NAME");
+  sub->add_option("--index", options.index, "Of this server among --servers")
+      ->check(CLI::Range(0, 65'535))
+      ->type_name("N")
+      ->capture_default_str();
+  sub->add_option("--servers", options.servers, "How many the job has")
+      ->check(CLI::Range(1, 65'536))
+      ->type_name("N")
+      ->capture_default_str();
+  sub->add_option("--transport", options.transport, "auto, shm or tcp")
+      ->type_name("NAME")
+      ->capture_default_str();
+  sub->add_option("--link-rate", options.link_rate,
+                  "Make this server a host behind a link of this rate, as 100mbit or 1gbit")
+      ->type_name("RATE");
+  sub->add_option("--lease", command->lease,
+                  "A worker unheard of for so long no longer holds back the others")
+      ->check(CLI::Range(0.1, 86'400.0))
+      ->type_name("SECONDS")
+      ->capture_default_str();
+  sub->add_option("--kept-versions", options.kept_versions,
+                  "Sealed versions kept: a worker further behind pulls the whole value")
+      ->check(CLI::Range(1, 1'000'000))
+      ->type_name("N")
+      ->capture_default_str();
+  sub->add_option("--snapshot-dir", options.snapshot_dir,
+                  "Folder for snapshots, from which it goes on when restarted")
+      ->transform(named())
+      ->type_name("DIR");
+  sub->add_option("--snapshot-every", options.snapshot_every, "Clocks from one snapshot to the next")
+      ->transform(positive())
+      ->type_name("CLOCKS")
+      ->capture_default_str();
+  add_json_option(*sub, command->json, "Write what was done at the end");
+  sub->footer(kFooter);
+  sub->callback([command] { run(*command); });
+}
+
+}  // namespace gradwire::cli
