@@ -99,6 +99,7 @@ class Job {
   int status_ = 0;  ///< of the first rank that failed, but sooner of one that a signal killed
   bool cause_known_ = false;
   bool terminated_ = false;
+  bool released_ = false;            ///< the servers are, by release_servers()
   std::optional<int> interruption_;  ///< the signal by which somebody wanted the end
   Clock::time_point terminate_at_ = Clock::time_point::max();
   Clock::time_point kill_at_ = Clock::time_point::max();
@@ -186,8 +187,8 @@ void Job::start_one(ChildOptions& child, const std::vector<std::string>& command
 
 void Job::release_servers() {
   if (terminated_ || all_ended() || !ranks_ended()) return;
-  terminated_ = true;
-  kill_at_ = Clock::now() + options_.grace;
+  terminated_ = released_ = true;
+  kill_at_ = Clock::now() + options_.servers_grace;
   signal_all(SIGTERM);
 }
 
@@ -200,12 +201,13 @@ void Job::handle_signal(int number) {
     return;
   }
   const bool deadly = is_deadly(number);
-  const bool impatient = deadly && terminated_;
-  signal_all(impatient ? SIGKILL : number);
+  // That servers were told to end was no interruption.
+  const bool is_first = deadly && (!terminated_ || (released_ && !interruption_));
+  signal_all(deadly && !is_first ? SIGKILL : number);
   if (deadly && !interruption_) interruption_ = number;
-  if (deadly && !terminated_) {
+  if (is_first) {
     terminated_ = true;
-    kill_at_ = Clock::now() + options_.grace;
+    kill_at_ = std::min(kill_at_, Clock::now() + options_.grace);
   }
 }
 
@@ -214,6 +216,10 @@ void Job::note_end(std::size_t index) {
   const bool is_rank = index < ranks();
   const bool is_early = !is_rank && !terminated_;
   if (process.end()->status == 0 && !is_early) return;
+  if (!is_rank && released_) {
+    say(fmt::format("{} {}, after all ranks had ended", process.name(), describe(*process.end())));
+    return;
+  }
   if (!terminated_ && restart(index)) return;
   if (is_rank && options_.survival.ranks && !terminated_) {
     if (status_ == 0) status_ = process.end()->status.value_or(kFailed);

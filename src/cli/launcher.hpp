@@ -22,7 +22,8 @@ struct LaunchOptions {
   /// The program, looked up in PATH, and its arguments.
   std::vector<std::string> command;
   /// Commands of servers that the ranks need: started like the ranks, but without a rank's number, and ended
-  /// with SIGTERM once all ranks have ended. One that ends before fails the job, unless it is started again.
+  /// with SIGTERM once all ranks have ended; how they end then is said, and not the job's result. One that
+  /// ends before fails the job, unless it is started again.
   std::vector<std::vector<std::string>> servers{};
   Survival survival{};
   /// Set for every rank on top of what this process has.
@@ -33,6 +34,8 @@ struct LaunchOptions {
   std::chrono::milliseconds last_words{1000};
   /// From SIGTERM to SIGKILL.
   std::chrono::milliseconds grace{5000};
+  /// The same for servers that nobody needs any more: they write down what they know.
+  std::chrono::milliseconds servers_grace{60'000};
 };
 
 /// How a rank ended.

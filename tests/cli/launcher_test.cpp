@@ -126,6 +126,24 @@ TEST(Launcher, AServerThatFailsEndsTheJobAlsoAfterARankHas) {
   EXPECT_THAT(launcher.err(), HasSubstr("server 0 ended with status 3; ending the others"));
 }
 
+TEST(Launcher, ServersHaveTimeToEndOnceAllRanksHave) {
+  const Traces traces;
+  LaunchOptions options =
+      shell(1, fmt::format("cd {}; until test -e ready; do sleep 0.01; done", traces.folder()));
+  options.servers = {shell(1, fmt::format("cd {}; trap 'sleep 0.5; touch saved; exit 3' TERM; touch ready;"
+                                          "while true; do sleep 0.01; done",
+                                          traces.folder()))
+                         .command};
+  options.grace = 50ms;
+  Launcher launcher(options);
+  EXPECT_EQ(launcher.status(), 0);
+  EXPECT_TRUE(std::filesystem::exists(std::filesystem::path(traces.folder()) / "saved"));
+  EXPECT_THAT(launcher.err(), HasSubstr("server 0 ended with status 3, after all ranks had ended"));
+  options.servers_grace = 50ms;
+  Launcher impatient(options);
+  EXPECT_EQ(impatient.status(), 0);
+}
+
 TEST(Launcher, SharesTheCoresUnlessTold) {
   unsetenv("OMP_NUM_THREADS");
   unsetenv("OPENBLAS_NUM_THREADS");
