@@ -11,6 +11,10 @@ namespace {
 
 /// Answers that a worker has not taken: until it does, nothing more of its requests is read.
 constexpr std::size_t kMostAnswers = 256;
+/// Requests that are taken before it is the others' turn.
+constexpr std::size_t kMostAtOnce = 256;
+/// Pulls that may wait beside one of each key.
+constexpr std::size_t kMorePulls = 1024;
 /// Answers to pulls that wait for the link: more would only be computed before their time.
 constexpr std::size_t kAhead = 4;
 
@@ -20,7 +24,7 @@ constexpr std::size_t kAhead = 4;
 
 }  // namespace
 
-Caller::Caller(ServerState& state, Tally& tally, std::uint32_t lease_ms) noexcept
+Caller::Caller(ServerState& state, Tally& tally, std::uint32_t lease_ms)
     : state_(state),
       tally_(tally),
       lease_ms_(lease_ms),
@@ -40,16 +44,18 @@ std::optional<Time> Caller::silent_since() const noexcept {
 bool Caller::serve(transport::Link& link, Time now) {
   bool moved = false;
   try {
-    while (out_.size() < kMostAnswers && link.front() != nullptr) {
-      moved = true;
+    // Also while nothing is read of it, taking its answers shows that it lives.
+    const std::uint64_t completed = std::exchange(completed_, link.completed());
+    if (worker_ && completed_ != completed) state_.heard(worker_->number, worker_->session, now);
+    for (std::size_t i = 0; i < kMostAtOnce && out_.size() < kMostAnswers && link.front() != nullptr; ++i) {
       if (worker_) state_.heard(worker_->number, worker_->session, now);
+      // What it sends meanwhile waits on its way here: it is alive, and holds nobody back.
+      if (in_.is_whole() && worker_ && state_.is_far_ahead(worker_->number, worker_->session)) break;
+      moved = true;
       if (in_.is_whole()) {
         if (auto request = in_.take_request(link)) handle(std::move(*request), now);
-      } else {
-        const auto destination = std::holds_alternative<MakeKey>(due_)
-                                     ? std::as_writable_bytes(std::span(value_))
-                                     : std::span(payload_);
-        if (in_.take_into(link, destination)) finish_body();
+      } else if (std::holds_alternative<MakeKey>(due_) ? take_value(link) : in_.take_into(link, payload_)) {
+        finish_body();
       }
     }
     out_.pump(link);
@@ -99,10 +105,22 @@ void Caller::handle(const Join& join, Time now) {
 }
 
 void Caller::begin(const MakeKey& request) {
-  value_.resize(request.count);
   in_.expect({plain_.get(), 0, request.count, 1});
   due_ = request;
   if (in_.is_whole()) finish_body();
+}
+
+bool Caller::take_value(transport::Link& link) {
+  // As it comes: a head alone, which may say anything, costs no memory.
+  while (!in_.is_whole()) {
+    const auto part = in_.front(link);
+    if (!part) return false;
+    const std::size_t at = value_.size();
+    value_.resize(at + part->count);
+    plain_->decode_assign(part->bytes, value_.data() + at, part->count);
+    in_.pop(link);
+  }
+  return true;
 }
 
 void Caller::begin(const Push& request) {
@@ -124,20 +142,22 @@ void Caller::finish_body() {
 void Caller::finish_key() {
   const auto& request = std::get<MakeKey>(due_);
   try {
-    const KeyMade made = state_.make_key(request, value_);
-    made_.push_back({++tally_.keys, made});
+    made_.push_back(state_.make_key(request, value_));
   } catch (const Error& error) {
     refuse(Verb::make_key, request.request, error);
   }
+  value_ = {};
 }
 
-void Caller::keys_are_safe(std::uint64_t keys, transport::Link& link) {
+void Caller::keys_are_safe(std::size_t keys, transport::Link& link) {
   const auto first_unsafe =
-      std::ranges::find_if(made_, [&](const MadeKey& key) { return key.number > keys; });
+      std::ranges::find_if(made_, [&](const KeyMade& key) { return key.shard >= keys; });
   for (auto key = made_.begin(); key != first_unsafe; ++key) {
-    const auto estimate = state_.estimate(key->answer.shard);
-    out_.add({write_answer(key->answer),
-              {plain_.get(), key->answer.shard, estimate->size(), 1},
+    const auto estimate = state_.estimate(key->shard);
+    // It may be a later one than when the key was made.
+    key->version = state_.version(key->shard);
+    out_.add({write_answer(*key),
+              {plain_.get(), key->shard, estimate->size(), 1},
               {std::as_bytes(std::span(*estimate))},
               estimate});
   }
@@ -158,6 +178,9 @@ void Caller::finish_push() {
 }
 
 void Caller::handle(const Pull& pull) {
+  if (asked_.size() + waiting_.size() > state_.keys() + kMorePulls) {
+    end_connection(fmt::format("a worker asked for more than {} values at a time", asked_.size()));
+  }
   asked_.push_back(pull);
   try {
     // Others may wait for that, however long the answers before this one take.

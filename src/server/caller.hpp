@@ -20,22 +20,21 @@ struct Tally {
   std::uint64_t refused_pushes = 0;
   std::uint64_t pulls = 0;
   std::uint64_t whole_pulls = 0;
-  std::uint64_t keys = 0;
 };
 
 /// A worker's connection as the server sees it: takes requests off it, one after the other, and answers them.
 class Caller {
  public:
   /// `codecs` are found out by the first Join.
-  Caller(ServerState& state, Tally& tally, std::uint32_t lease_ms) noexcept;
+  Caller(ServerState& state, Tally& tally, std::uint32_t lease_ms);
 
   /// Serves what has arrived; true when anything did. Throws Error when the connection has to end: what its
   /// peer sent makes no sense.
   bool serve(transport::Link& link, Time now);
   /// Pulls of these shards that had to wait may be answered by the next serve().
   void shards_moved(const Moved& moved);
-  /// Answers for keys may leave whose making, counted over all callers, is not beyond `keys`.
-  void keys_are_safe(std::uint64_t keys, transport::Link& link);
+  /// Answers may leave for the first `keys` keys of the server.
+  void keys_are_safe(std::size_t keys, transport::Link& link);
   [[nodiscard]] bool has_unsafe_keys() const noexcept { return !made_.empty(); }
   /// Whether all answers have left.
   [[nodiscard]] bool is_done() const noexcept { return out_.size() == 0; }
@@ -50,15 +49,12 @@ class Caller {
     std::uint32_t number = 0;
     std::uint64_t session = 0;
   };
-  struct MadeKey {
-    std::uint64_t number = 0;  ///< over all callers
-    KeyMade answer;
-  };
-
   void handle(Request request, Time now);
   void handle(const Join& join, Time now);
   void handle(const Pull& pull);
   void begin(const MakeKey& request);
+  /// Takes what has arrived of a key's first value. True when it is whole.
+  bool take_value(transport::Link& link);
   void begin(const Push& request);
   void finish_body();
   void finish_key();
@@ -87,7 +83,8 @@ class Caller {
   Payload payload_;
   std::deque<Pull> asked_;                      ///< pulls to be looked at
   std::multimap<std::uint32_t, Pull> waiting_;  ///< those that have to wait, by shard
-  std::vector<MadeKey> made_;
+  std::vector<KeyMade> made_;                   ///< not yet answered
+  std::uint64_t completed_ = 0;                 ///< of the link, when it was last looked at
 };
 
 }  // namespace gradwire::server

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "gradwire/error.hpp"
+#include "server/requests.hpp"
 
 namespace gradwire::server {
 
@@ -28,8 +29,7 @@ const Member& Membership::join(std::uint32_t worker, std::uint64_t session, Time
   } else if (member.session != session) {
     if (member.live && member.connections > 0) {
       throw Error(
-          ErrorCode::invalid_argument,
-          fmt::format("the number of worker {} is taken by another process", worker),
+          kNumberIsTaken, fmt::format("the number of worker {} is taken by another process", worker),
           "give each worker a number of its own; that of a process that died is free when its lease is over",
           static_cast<int>(worker));
     }
@@ -75,6 +75,10 @@ std::vector<std::uint32_t> Membership::expire(Time now) {
   }
   update_clock();
   return expired;
+}
+
+void Membership::renew(Time now) noexcept {
+  for (auto& [worker, member] : members_) member.deadline = now + lease_;
 }
 
 Time Membership::next_expiry() const noexcept {

@@ -44,6 +44,8 @@ class Membership {
   bool heard(std::uint32_t worker, std::uint64_t session, Time now) noexcept;
   /// Those whose leases have run out, which are no longer live.
   std::vector<std::uint32_t> expire(Time now);
+  /// All leases of live workers begin anew.
+  void renew(Time now) noexcept;
   /// When expire() has something to do next.
   [[nodiscard]] Time next_expiry() const noexcept;
 

@@ -67,6 +67,7 @@ void fields(auto& io, Is<Joined> auto& joined) {
   io.number(joined.sequence);
   io.number(joined.lease_ms);
   io.number(joined.shards);
+  io.number(joined.origin);
 }
 
 void fields(auto& io, Is<KeyMade> auto& made) {

@@ -33,12 +33,16 @@ class PayloadPool {
   std::map<std::size_t, std::vector<Payload>> spare_;
 };
 
-/// Calls f(first, count) for one piece of a shard after the other. Pieces are whole blocks that stay in the
-/// cache while several passes go over them.
+/// Of a piece of a shard: whole blocks that stay in the cache while several passes go over them.
+inline std::size_t piece_elements(const compress::Codec& codec) {
+  constexpr std::size_t kPiece = 8192;
+  return std::max<std::size_t>(kPiece / codec.block(), 1) * codec.block();
+}
+
+/// Calls f(first, count) for one piece of a shard after the other.
 template <typename F>
 void for_each_piece(const compress::Codec& codec, std::size_t count, F&& f) {
-  constexpr std::size_t kPiece = 8192;
-  const std::size_t piece = std::max<std::size_t>(kPiece / codec.block(), 1) * codec.block();
+  const std::size_t piece = piece_elements(codec);
   for (std::size_t first = 0; first < count; first += piece) f(first, std::min(piece, count - first));
 }
 

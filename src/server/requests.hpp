@@ -45,6 +45,7 @@ struct Joined {
   std::uint64_t sequence = 0;  ///< the last push of this session that the server knows; 0 for none
   std::uint32_t lease_ms = 0;
   std::uint32_t shards = 0;  ///< that the server has
+  std::uint64_t origin = 0;  ///< the incarnation that began with nothing, before all restarts from snapshots
 };
 
 /// A shard of a key. Followed by its value, float32, in frames.
@@ -99,6 +100,10 @@ struct Advance {
 struct Accepted {
   std::uint64_t sequence = 0;
 };
+
+/// The code by which a join is refused for a number that another process has: that may change, all else that
+/// is wrong with a join stays so.
+constexpr ErrorCode kNumberIsTaken = ErrorCode::system;
 
 /// Of any request: `request` is its number, a push's sequence number, or 0.
 struct Refused {

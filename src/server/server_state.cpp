@@ -19,7 +19,7 @@ namespace {
 }  // namespace
 
 ServerState::ServerState(const ServerStateOptions& options)
-    : options_(options), incarnation_(options.incarnation) {}
+    : options_(options), incarnation_(options.incarnation), origin_(options.incarnation) {}
 
 Membership& ServerState::members() {
   if (!members_) refuse("nobody has joined this server yet", "join first");
@@ -77,7 +77,8 @@ Joined ServerState::join(const Join& request, Time now) {
           .clock = member.clock,
           .sequence = member.sequence,
           .lease_ms = static_cast<std::uint32_t>(options_.lease.count()),
-          .shards = static_cast<std::uint32_t>(shards_.size())};
+          .shards = static_cast<std::uint32_t>(shards_.size()),
+          .origin = origin_};
 }
 
 void ServerState::require_own_place(const ShardId& id) const {
@@ -163,7 +164,6 @@ bool ServerState::push(std::uint32_t worker, std::uint64_t session, const Push& 
            "push before clock() and before a pull of the next step's values, and after joining again with "
            "the clock that the server gave");
   }
-  member.sequence = request.sequence;
   if (request.clock > member.clock) {
     members_->advance(member, request.clock);
     members_changed();
@@ -173,6 +173,8 @@ bool ServerState::push(std::uint32_t worker, std::uint64_t session, const Push& 
   } else {
     target.apply(payload, members_->sharing());
   }
+  // Last: where there was no memory for it the push comes again, and is not known.
+  member.sequence = request.sequence;
   return true;
 }
 
@@ -241,16 +243,32 @@ std::vector<std::uint32_t> ServerState::expire(Time now) {
   if (!members_) return {};
   auto expired = members_->expire(now);
   members_changed();
+  // Who expired is told so if it waits, though the clock be where it was.
+  moved_.all = moved_.all || !expired.empty();
   return expired;
+}
+
+void ServerState::renew_leases(Time now) noexcept {
+  if (members_) members_->renew(now);
 }
 
 Time ServerState::next_expiry() const noexcept { return members_ ? members_->next_expiry() : Time::max(); }
 
 SharedValue ServerState::estimate(std::uint32_t number) const { return shard(number).share_estimate(); }
 
+std::uint64_t ServerState::version(std::uint32_t number) const { return shard(number).log().version(); }
+
 std::uint64_t ServerState::count(std::uint32_t number) const { return shard(number).id().count; }
 
 std::size_t ServerState::push_bytes(std::uint32_t number) const { return shard(number).push_bytes(); }
+
+bool ServerState::is_far_ahead(std::uint32_t worker, std::uint64_t session) const noexcept {
+  constexpr std::uint64_t kMostSteps = 16;
+  if (!members_ || !job_->consistency.is_synchronous()) return false;
+  const Member* const member = members_->find(worker);
+  return member != nullptr && member->session == session && member->live &&
+         member->clock > members_->clock() + kMostSteps;
+}
 
 std::uint64_t ServerState::clock() const noexcept { return members_ ? members_->clock() : 0; }
 

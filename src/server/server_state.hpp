@@ -65,6 +65,8 @@ class ServerState {
   /// Workers whose leases have run out by now, from now on without a say; what waited for them goes on.
   /// What has arrived before `now` has to be reported before.
   std::vector<std::uint32_t> expire(Time now);
+  /// The server itself was away: nobody could be heard.
+  void renew_leases(Time now) noexcept;
   /// When expire() will have something to do next.
   [[nodiscard]] Time next_expiry() const noexcept;
 
@@ -72,6 +74,10 @@ class ServerState {
   KeyMade make_key(const MakeKey& request, std::span<const float> value);
   /// What the workers hold of a shard, by its number.
   [[nodiscard]] SharedValue estimate(std::uint32_t number) const;
+  /// Which version that is.
+  [[nodiscard]] std::uint64_t version(std::uint32_t number) const;
+  /// Keys are numbered from 0, as KeyMade::shard, in the order in which they were made.
+  [[nodiscard]] std::size_t keys() const noexcept { return shards_.size(); }
 
   /// How many elements a shard has, and payload bytes a push to it. Throws Error(invalid_argument) for an
   /// unknown one.
@@ -92,6 +98,10 @@ class ServerState {
   /// These two throw Error as push() does.
   void advance(std::uint32_t worker, std::uint64_t session, const Advance& request);
   void beat(std::uint32_t worker, std::uint64_t session);
+
+  /// In step, whether the worker has finished so many steps more than the slowest that the gradients held for
+  /// it are enough: nothing more of it should be taken before the clock has moved.
+  [[nodiscard]] bool is_far_ahead(std::uint32_t worker, std::uint64_t session) const noexcept;
 
   /// The least clock of live workers.
   [[nodiscard]] std::uint64_t clock() const noexcept;
@@ -124,6 +134,7 @@ class ServerState {
 
   ServerStateOptions options_;
   std::uint64_t incarnation_;
+  std::uint64_t origin_;               ///< the first incarnation of those that followed each other
   std::optional<Job> job_;             ///< from the first worker
   std::optional<Membership> members_;  ///< since then
   std::vector<std::unique_ptr<Shard>> shards_;

@@ -25,6 +25,7 @@ void ServerState::write(StateWriter& out) const {
   out.write(options_.index);
   out.write(options_.servers);
   out.write(incarnation_);
+  out.write(origin_);
   out.write(static_cast<std::uint8_t>(job_ ? 1 : 0));
   if (!job_) return;
   job_->save(out);
@@ -63,6 +64,7 @@ void ServerState::read(StateReader& in, Time now) {
   // Workers may hold versions that were made after this state was saved.
   const auto before = in.read<std::uint64_t>();
   if (incarnation_ == before) ++incarnation_;
+  origin_ = in.read<std::uint64_t>();
   if (in.read<std::uint8_t>() == 0) return;
   job_ = load_job(in, options_.kept_versions);
   members_.emplace(job_->consistency, job_->workers, options_.lease);

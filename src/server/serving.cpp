@@ -1,6 +1,7 @@
 #include "server/serving.hpp"
 
 #include <algorithm>
+#include <new>
 #include <random>
 #include <utility>
 
@@ -18,6 +19,11 @@ constexpr seconds kLastAnswers{5};
 constexpr milliseconds kLookAround{250};
 /// While a snapshot is being written that answers wait for.
 constexpr milliseconds kLookForSnapshot{2};
+/// After a snapshot could not be written.
+constexpr seconds kTryAgain{5};
+constexpr milliseconds kShortestLease{10};
+/// Rounds further apart than that, or than half a lease, were a pause of the whole process.
+constexpr seconds kPause{1};
 
 transport::ServiceOptions service_options(const ParameterServerOptions& options) {
   transport::ServiceOptions service;
@@ -34,8 +40,12 @@ ServerStateOptions state_options(const ParameterServerOptions& options, std::uin
                 "server " + std::to_string(options.index) + " of " + std::to_string(options.servers),
                 "servers are numbered from 0");
   }
-  if (options.lease <= milliseconds(0)) {
-    throw Error(ErrorCode::invalid_argument, "a lease that is not positive", "pass a time greater than zero");
+  if (options.lease < kShortestLease) {
+    throw Error(ErrorCode::invalid_argument, "a lease of less than 10 ms",
+                "pass a time in which a beat arrives for sure: seconds");
+  }
+  if (options.snapshot_every < 1) {
+    throw Error(ErrorCode::invalid_argument, "a snapshot every 0 clocks", "pass 1 or more");
   }
   ServerStateOptions state;
   state.index = static_cast<std::uint32_t>(options.index);
@@ -62,6 +72,7 @@ Serving::Serving(const ParameterServerOptions& options)
     for (const auto& skipped : latest.skipped) {
       report_.problems.push_back(skipped.path.string() + " was skipped: " + skipped.reason);
     }
+    safe_keys_ = keys_written_ = state_.keys();
     snapshots_.emplace(std::move(folder));
     next_snapshot_ = state_.clock() + options.snapshot_every;
   }
@@ -82,29 +93,32 @@ ParameterServerReport Serving::report() const {
 
 void Serving::run() {
   Time end = Time::max();
+  Time last_round = std::chrono::steady_clock::now();
   while (true) {
     bool moved = service_->progress();
     const Time now = std::chrono::steady_clock::now();
+    if (now - last_round > std::max<milliseconds>(options_.lease / 2, kPause)) state_.renew_leases(now);
+    last_round = now;
     for (const auto id : service_->arrivals()) {
       callers_.try_emplace(id, state_, tally_, static_cast<std::uint32_t>(options_.lease.count()));
     }
     moved = serve_all(now) || moved;
     forget_departed();
+    drop_silent(now);
     if (now >= state_.next_expiry()) state_.expire(now);
     if (const Moved shards = state_.take_moved(); shards.all || !shards.shards.empty()) {
       for (auto& [id, caller] : callers_) caller.shards_moved(shards);
       moved = true;
     }
-    keep_snapshots();
+    keep_snapshots(now);
     publish_report();
-    if (moved) continue;
-
     if (stop_.load()) {
       if (end == Time::max()) end = now + kLastAnswers;
       const bool done = std::ranges::all_of(callers_, [](const auto& it) { return it.second.is_done(); });
-      if (done || now >= end) break;
+      if ((done && !moved) || now >= end) break;
     }
-    drop_silent(now);
+    if (moved) continue;
+
     const bool waits =
         std::ranges::any_of(callers_, [](const auto& it) { return it.second.has_unsafe_keys(); });
     service_->wait(
@@ -154,13 +168,10 @@ void Serving::drop_silent(Time now) {
   }
 }
 
-void Serving::keep_snapshots() {
-  if (snapshots_) {
-    if (snapshots_->is_busy()) return;
-    safe_keys_ = keys_written_;
-  } else {
-    safe_keys_ = keys_written_ = tally_.keys;
-  }
+void Serving::keep_snapshots(Time now) {
+  const bool is_busy = snapshots_ && snapshots_->is_busy();
+  // Where there is no writing them, training goes on all the same, and the report says so.
+  if (!is_busy) safe_keys_ = snapshots_ ? keys_written_ : state_.keys();
   for (auto it = callers_.begin(); it != callers_.end();) {
     auto& [id, caller] = *it++;
     try {
@@ -169,16 +180,30 @@ void Serving::keep_snapshots() {
       end(id, error);
     }
   }
-  if (!snapshots_ || (state_.clock() < next_snapshot_ && keys_written_ == tally_.keys)) return;
+  if (!snapshots_ || is_busy) return;
+  const bool failed = !snapshots_->problem().empty() || !save_problem_.empty();
+  if (!failed) try_again_ = Time::max();
+  if (failed && try_again_ == Time::max()) try_again_ = now + kTryAgain;
+  if (state_.clock() < next_snapshot_ && keys_written_ == state_.keys() && now < try_again_) return;
   next_snapshot_ = state_.clock() + options_.snapshot_every;
-  keys_written_ = tally_.keys;
-  snapshots_->start({state_.clock(), incarnation_, state_.save()});
+  keys_written_ = state_.keys();
+  try_again_ = Time::max();
+  start_snapshot();
+}
+
+void Serving::start_snapshot() {
+  save_problem_.clear();
+  try {
+    snapshots_->start({state_.clock(), incarnation_, state_.save()});
+  } catch (const std::bad_alloc&) {
+    save_problem_ = "there was no memory for a snapshot; spread the keys over more servers";
+  }
 }
 
 void Serving::write_last_snapshot() {
   if (!snapshots_) return;
   snapshots_->wait();
-  snapshots_->start({state_.clock(), incarnation_, state_.save()});
+  start_snapshot();
   snapshots_->wait();
 }
 
@@ -192,9 +217,10 @@ void Serving::publish_report() {
   report_.clock = state_.clock();
   if (!snapshots_) return;
   report_.snapshots = snapshots_->written();
-  const std::string problem = snapshots_->problem();
-  const bool is_known = !report_.problems.empty() && report_.problems.back() == problem;
-  if (!problem.empty() && !is_known) report_.problems.push_back(problem);
+  for (const std::string& problem : {snapshots_->problem(), save_problem_}) {
+    const bool is_known = std::ranges::find(report_.problems, problem) != report_.problems.end();
+    if (!problem.empty() && !is_known) report_.problems.push_back(problem);
+  }
 }
 
 }  // namespace gradwire::server

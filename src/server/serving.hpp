@@ -36,7 +36,8 @@ class Serving {
   void end(transport::CallerId id, const Error& cause);
   void forget_departed();
   void drop_silent(Time now);
-  void keep_snapshots();
+  void keep_snapshots(Time now);
+  void start_snapshot();
   void write_last_snapshot();
   void publish_report();
 
@@ -47,9 +48,11 @@ class Serving {
   std::optional<SnapshotWriter> snapshots_;
   std::map<transport::CallerId, Caller> callers_;
   Tally tally_;
-  std::uint64_t safe_keys_ = 0;      ///< of tally_.keys
-  std::uint64_t keys_written_ = 0;   ///< by the snapshot under way
+  std::size_t safe_keys_ = 0;        ///< so many of the first ones may be answered for
+  std::size_t keys_written_ = 0;     ///< by the last snapshot, or that under way
   std::uint64_t next_snapshot_ = 0;  ///< clock
+  Time try_again_ = Time::max();     ///< after one that could not be written
+  std::string save_problem_;         ///< why there was none to write
   std::atomic<bool> stop_{false};
   mutable std::mutex report_mutex_;
   ParameterServerReport report_;

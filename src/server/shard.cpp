@@ -29,15 +29,16 @@ std::shared_ptr<base::AlignedVector<float>> Shard::writable() {
 
 void Shard::step(std::span<const std::span<const std::byte>> payloads, const Share& share) {
   const base::FloatMode float_mode;
-  optimizer_->begin_step();
+  // Memory that is not there is noticed before anything has changed.
   const auto next = writable();
+  sum_.resize(std::max(sum_.size(), std::min(value_->size(), piece_elements(*push_))));
+  optimizer_->begin_step();
   for_each_piece(*push_, value_->size(), [&](std::size_t first, std::size_t count) {
     const auto piece = [&](std::size_t i) { return piece_of(*push_, payloads[i], first, count); };
     std::span<const float> sum;
     if (push_->identity() && payloads.size() == 1) {
       sum = {reinterpret_cast<const float*>(piece(0).data()), count};
     } else {
-      sum_.resize(std::max(sum_.size(), count));
       push_->decode_assign(piece(0), sum_.data(), count);
       for (std::size_t i = 1; i < payloads.size(); ++i) push_->decode_add(piece(i), sum_.data(), count, 1.0F);
       sum = {sum_.data(), count};
@@ -57,17 +58,22 @@ void Shard::apply(std::span<const std::byte> payload, std::uint32_t sharing) {
 }
 
 void Shard::hold(std::uint64_t stamp, std::uint32_t worker, std::uint64_t session, Payload& payload) {
+  Payload spare = spare_->take(payload.size());
   auto& held = held_[stamp];
+  held.reserve(held.size() + 1);
   const auto place = std::upper_bound(held.begin(), held.end(), worker,
                                       [](std::uint32_t number, const Held& h) { return number < h.worker; });
-  Payload spare = spare_->take(payload.size());
   std::swap(payload, spare);
   held.insert(place, {.worker = worker, .session = session, .payload = std::move(spare)});
 }
 
 void Shard::settle(std::uint64_t clock) {
   while (!held_.empty() && held_.begin()->first < clock) {
-    auto& held = held_.begin()->second;
+    const auto& held = held_.begin()->second;
+    if (held.empty()) {  // there was no memory for the first one
+      held_.erase(held_.begin());
+      continue;
+    }
     std::vector<std::span<const std::byte>> payloads;
     // A worker may push several parts of its gradient; and a number's new process is another worker.
     std::size_t workers = 0;
@@ -76,8 +82,9 @@ void Shard::settle(std::uint64_t clock) {
       workers += i == 0 || held[i].worker != held[i - 1].worker || held[i].session != held[i - 1].session;
     }
     step(payloads, {.factor = 1.0F / static_cast<float>(workers), .weight = 1.0F});
-    for (Held& push : held) spare_->give(std::move(push.payload));
-    held_.erase(held_.begin());
+    // First of all, since a step must not be taken twice.
+    auto done = held_.extract(held_.begin());
+    for (Held& push : done.mapped()) spare_->give(std::move(push.payload));
     refresh(1);
   }
 }

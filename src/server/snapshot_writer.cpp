@@ -34,19 +34,24 @@ void SnapshotWriter::run() {
   while (true) {
     changed_.wait(lock, [this] { return busy_ || stopping_; });
     if (!busy_) return;
+    Snapshot snapshot = std::exchange(snapshot_, {});
     lock.unlock();
-    std::string problem;
-    try {
-      folder_.write(snapshot_.bytes, snapshot_.clock, snapshot_.incarnation);
-    } catch (const std::exception& error) {
-      problem = error.what();
-    }
+    std::string problem = write(snapshot);
     lock.lock();
     if (problem.empty()) ++written_;
     problem_ = std::move(problem);
     busy_ = false;
     changed_.notify_all();
   }
+}
+
+std::string SnapshotWriter::write(const Snapshot& snapshot) {
+  try {
+    folder_.write(snapshot.bytes, snapshot.clock, snapshot.incarnation);
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return {};
 }
 
 bool SnapshotWriter::is_busy() const {

@@ -32,6 +32,8 @@ class SnapshotWriter {
 
  private:
   void run();
+  /// Why not; empty when it is there.
+  std::string write(const Snapshot& snapshot);
 
   SnapshotFolder folder_;
   mutable std::mutex mutex_;

@@ -86,7 +86,7 @@ TEST(Membership, ANumberIsTakenUntilItsConnectionsEnd) {
   members.join(0, 10, at_ms(0));  // it connected again before the end of its first connection was noticed
   advance(members, 0, 10, 5);
   members.gone(0, 10);
-  expect_error(ErrorCode::invalid_argument, "taken", [&] { members.join(0, 99, at_ms(0)); });
+  expect_error(kNumberIsTaken, "taken", [&] { members.join(0, 99, at_ms(0)); });
   members.gone(0, 10);
   members.known(0, 10).sequence = 8;
   const Member& member = members.join(0, 99, at_ms(0));
@@ -97,7 +97,7 @@ TEST(Membership, ANumberIsTakenUntilItsConnectionsEnd) {
   members.gone(0, 10);
   EXPECT_FALSE(members.leave(0, 10));
   EXPECT_FALSE(members.heard(0, 10, at_ms(90)));
-  expect_error(ErrorCode::invalid_argument, "taken", [&] { members.join(0, 77, at_ms(0)); });
+  expect_error(kNumberIsTaken, "taken", [&] { members.join(0, 77, at_ms(0)); });
 }
 
 TEST(Membership, ANumberIsFreeWhenTheLeaseIsOver) {

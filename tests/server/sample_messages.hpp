@@ -44,9 +44,12 @@ inline const std::array<std::pair<std::string, Request>, 8>& sample_requests() {
 
 inline const std::array<std::pair<std::string, Answer>, 6>& sample_answers() {
   static const std::array<std::pair<std::string, Answer>, 6> kAnswers{{
-      {"joined",
-       Joined{
-           .incarnation = 0xDEADBEEFCAFEF00D, .clock = 42, .sequence = 7, .lease_ms = 10'000, .shards = 19}},
+      {"joined", Joined{.incarnation = 0xDEADBEEFCAFEF00D,
+                        .clock = 42,
+                        .sequence = 7,
+                        .lease_ms = 10'000,
+                        .shards = 19,
+                        .origin = 0xBADC0FFEE}},
       {"key-made", KeyMade{.request = 9, .shard = 17, .version = 5, .count = 49'824}},
       {"accepted", Accepted{.sequence = 0x0102030405060708}},
       {"pulled-sealed", Pulled{.request = 10, .version = 43, .clock = 40, .sealed = 2, .whole = false}},

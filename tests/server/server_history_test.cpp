@@ -172,7 +172,7 @@ class History {
     try {
       answer = state_.join(request, at_ms(now_));
     } catch (const Error& error) {
-      require(!free && error.code() == ErrorCode::invalid_argument,
+      require(!free && error.code() == kNumberIsTaken,
               fmt::format("join of worker {}: {}", process.number, error.what()));
       return false;
     }

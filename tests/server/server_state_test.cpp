@@ -83,7 +83,8 @@ TEST_F(ServerStateTest, JoinRefusesWhatDoesNotFit) {
           with([](Join& join) { join.consistency.staleness = 3; }));
   refused("push codec onebit asked", with([](Join& join) { join.push_codec = "onebit"; }));
   refused("pull codec bf16 asked", with([](Join& join) { join.pull_codec = "bf16"; }));
-  refused("taken", with([](Join& join) { join.worker = 0; }));
+  expect_error(kNumberIsTaken, "taken",
+               [&] { state_.join(with([](Join& join) { join.worker = 0; }), at_ms(0)); });
   refused("too large", with([](Join& join) { join.worker = 0x80000000U; }));
   state_.join(with([](Join&) {}), at_ms(0));
 }
@@ -161,6 +162,18 @@ TEST_F(ServerStateTest, InStepAPushWaitsForItsClock) {
   EXPECT_EQ(answer->head.version, 1U);
   EXPECT_TRUE(answer->head.whole);
   EXPECT_EQ(answer->whole->back(), -2);
+}
+
+TEST_F(ServerStateTest, InStepAWorkerMayBeSixteenStepsAhead) {
+  start("bsp");
+  advance(0, 16);
+  EXPECT_FALSE(state_.is_far_ahead(0, 100));
+  advance(0, 17);
+  EXPECT_TRUE(state_.is_far_ahead(0, 100));
+  EXPECT_FALSE(state_.is_far_ahead(0, 7)) << "another session";
+  EXPECT_FALSE(state_.is_far_ahead(1, 101));
+  advance(1, 1);
+  EXPECT_FALSE(state_.is_far_ahead(0, 100));
 }
 
 TEST_F(ServerStateTest, WhatADeadWorkerPushedCounts) {

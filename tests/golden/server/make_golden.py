@@ -62,7 +62,7 @@ FILES = {
     "good-advance": struct.pack("<BQ", 5, 43),
     "good-beat": b"\6",
     "good-leave": b"\7",
-    "good-joined": struct.pack("<BQQQII", 65, 0xDEADBEEFCAFEF00D, 42, 7, 10000, 19),
+    "good-joined": struct.pack("<BQQQIIQ", 65, 0xDEADBEEFCAFEF00D, 42, 7, 10000, 19, 0xBADC0FFEE),
     "good-key-made": struct.pack("<BQIQQ", 66, 9, 17, 5, 49824),
     "good-accepted": struct.pack("<BQ", 67, 0x0102030405060708),
     "good-pulled-sealed": pulled(10, 43, 2, 0),
