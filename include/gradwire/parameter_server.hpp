@@ -73,6 +73,9 @@ struct ParameterServerClientOptions {
   std::string job = "default";
   int worker = 0;   ///< from 0; one process at a time has a number
   int workers = 1;  ///< the servers wait for so many at the start of the job
+  /// Where another process has the number, wait until it is free: that of one that died is when its lease is
+  /// over. Otherwise that is an error at once.
+  bool waits_for_number = false;
   Consistency consistency{};
   std::string push_codec = "none";
   std::string pull_codec = "none";
@@ -104,14 +107,15 @@ struct KeyOptions {
 };
 
 /// A worker's side of a job's servers. Every key is split into block-aligned shards over them. Thread-safe
-/// like a Communicator. Buffers are lent until the Work completes. A server that goes away is waited for, and
-/// what it had not acknowledged is sent again.
+/// like a Communicator, but for its construction and end. Buffers are lent until the Work completes. A server
+/// that goes away is waited for, and what it had not acknowledged is sent again.
 class GRADWIRE_EXPORT ParameterServerClient {
  public:
   /// Connects and joins. Throws Error: timeout naming the servers that do not answer, version_mismatch,
   /// invalid_argument (options that differ from other workers', a number that is taken), system.
   explicit ParameterServerClient(const ParameterServerClientOptions& options);
-  /// Leaves.
+  /// Leaves once what was asked is answered, and waits at most 7 s for that. Every Work then has ended: what
+  /// was not answered, with peer_lost.
   ~ParameterServerClient();
   ParameterServerClient(ParameterServerClient&&) noexcept;
   ParameterServerClient& operator=(ParameterServerClient&&) noexcept;
@@ -127,11 +131,13 @@ class GRADWIRE_EXPORT ParameterServerClient {
   /// `out` must hold what the last pull, or init(), left there.
   [[nodiscard]] Work pull(const std::string& key, Tensor out);
   /// Push, and pull what follows from it: the values of the next step. The key gets no further pushes in this
-  /// step. In step it is complete once every worker has done the same, or called clock().
+  /// step. In step it is complete once every worker has done the same, or called clock(). It fails when
+  /// either does.
   [[nodiscard]] Work push_pull(const std::string& key, Tensor gradient, Tensor out);
   /// Ends this worker's step: its clock goes up by one.
   void clock();
-  /// Waits until everything pushed is acknowledged.
+  /// Waits until everything pushed is acknowledged, and throws the first Error of a push since the last
+  /// flush(), also when somebody has waited for that push.
   void flush();
   /// After a request was refused with peer_lost because the lease was over: takes part again, from the
   /// servers' clock on.

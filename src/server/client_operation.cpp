@@ -5,9 +5,16 @@
 namespace gradwire::server {
 
 void ClientOperation::end_one(std::unique_lock<std::mutex> lock) {
-  const bool was_last = --open_ == 0;
+  if (--open_ > 0) return;
+  const auto failure = failure_;
   lock.unlock();
-  if (was_last) ended_.notify_all();
+  ended_.notify_all();
+  if (!whole_) return;
+  if (failure) {
+    whole_->fail_one(*failure);
+  } else {
+    whole_->succeed_one();
+  }
 }
 
 void ClientOperation::succeed_one() { end_one(std::unique_lock(mutex_)); }

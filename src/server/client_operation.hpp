@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <utility>
 
 #include "base/work_source.hpp"
 #include "gradwire/error.hpp"
@@ -15,7 +16,9 @@ namespace gradwire::server {
 /// end them. Thread-safe.
 class ClientOperation final : public base::WorkSource {
  public:
-  explicit ClientOperation(std::size_t requests) noexcept : open_(requests) {}
+  /// One that is a part of `whole` counts there as one request.
+  explicit ClientOperation(std::size_t requests, std::shared_ptr<ClientOperation> whole = nullptr) noexcept
+      : whole_(std::move(whole)), open_(requests) {}
 
   void succeed_one();
   /// The first failure is the operation's.
@@ -31,6 +34,7 @@ class ClientOperation final : public base::WorkSource {
  private:
   void end_one(std::unique_lock<std::mutex> lock);
 
+  const std::shared_ptr<ClientOperation> whole_;
   mutable std::mutex mutex_;
   std::condition_variable ended_;
   std::size_t open_;

@@ -12,7 +12,8 @@
 
 namespace gradwire::server {
 
-/// What a worker holds of a shard, and who keeps it. Its session's thread alone touches `held` and `version`.
+/// What a worker holds of a shard, and who keeps it. Its session's thread alone touches what is below
+/// `count`.
 struct ClientShard {
   std::uint32_t server = 0;
   std::uint64_t first = 0;  ///< element of the key
@@ -33,6 +34,12 @@ struct ClientRequest {
   std::span<float> out{};               ///< pull, make_key
   std::function<void()> give_back{};    ///< push: returns its gradient to the residual, when it is refused
   bool is_begun = false;                ///< pull: part of the answer is in `out`
+
+  /// Ends it unserved. What was to be pushed is not lost.
+  void refuse(const Error& error) const {
+    if (give_back) give_back();
+    if (operation) operation->fail_one(error);
+  }
 };
 
 }  // namespace gradwire::server

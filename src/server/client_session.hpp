@@ -26,7 +26,7 @@ class ClientSession {
   using Clock = transport::Clock;
 
   ClientSession(const ParameterServerClientOptions& options, int server, std::uint64_t session);
-  /// Says goodbye, after what was submitted has been sent.
+  /// Returns when the session has ended, as after end(). What is still unanswered then fails.
   ~ClientSession();
   ClientSession(const ClientSession&) = delete;
   ClientSession& operator=(const ClientSession&) = delete;
@@ -35,18 +35,26 @@ class ClientSession {
   std::uint64_t wait_until_joined();
   /// The same without waiting: 0 while it joins once more.
   [[nodiscard]] std::uint64_t granted_clock();
-  /// Numbers a request and sends it after all that was submitted before. Throws what ended the session.
+  /// Numbers a request and sends it after all that was submitted before. When the session has ended, the
+  /// request fails as it did.
   void submit(std::shared_ptr<ClientRequest> request);
-  /// This worker has finished all steps below `clock`.
+  /// This worker has finished all steps below `clock`. Throws what ended the session.
   void advance(std::uint64_t clock);
   /// After the lease was over: joins once more. wait_until_joined() tells the result.
   void rejoin();
+  /// Says goodbye once what was submitted has been answered, or after a few seconds. Returns at once.
+  void end() noexcept;
 
   /// Adds what this session has done; mean_staleness becomes a sum.
   void add_to(ParameterServerClientReport& report) const noexcept;
 
  private:
+  static constexpr int kServerRank = 1;  ///< of the two that a connection connects
+
   void run() noexcept;
+  /// Until it ends well; throws what ended it otherwise.
+  void serve();
+  void pause_before_calling();
   /// One connection, from the call to its end. Throws the Error that ended it; returns when the session ends.
   void serve_connection();
   void call();
@@ -62,6 +70,10 @@ class ClientSession {
   void finish_body();
   void note_staleness(std::uint64_t clock, std::uint64_t servers_clock) noexcept;
   void repeat_unanswered(const Joined& joined);
+  [[nodiscard]] bool is_asking() const noexcept;
+  void note_answer() noexcept;
+  void note_bytes(std::uint64_t bytes) noexcept;
+  void note_sent(std::uint64_t bytes) noexcept;
   void send(const ClientRequest& request);
   void send_beat(Clock::time_point now);
   void fail(const Error& error) noexcept;
@@ -77,7 +89,7 @@ class ClientSession {
 
   // Shared between threads, under the mutex.
   std::mutex mutex_;
-  std::condition_variable joined_;
+  std::condition_variable changed_;
   std::deque<std::shared_ptr<ClientRequest>> submitted_;
   std::optional<std::uint64_t> granted_clock_;  ///< by the last join
   std::optional<Error> failure_;
@@ -106,14 +118,20 @@ class ClientSession {
   std::optional<Pulled> arriving_pull_;
   bool is_joined_ = false;
   std::uint64_t incarnation_ = 0;
+  std::uint64_t origin_ = 0;      ///< of the server's values
   std::uint64_t accepted_ = 0;    ///< the last push that the server has acknowledged
   std::uint64_t lost_up_to_ = 0;  ///< and the last that had been when it was restarted
   std::uint64_t told_clock_ = 0;
   std::uint64_t joined_clock_ = 0;  ///< this worker's when it joined last
   std::uint64_t made_shards_ = 0;
-  std::chrono::milliseconds lease_{10'000};
+  std::chrono::milliseconds beat_every_{};
   Clock::time_point next_beat_{};
   Clock::time_point last_progress_{};
+  std::uint64_t bytes_since_answer_ = 0;  ///< that this connection has carried
+  std::uint64_t most_bytes_ = 0;          ///< the same of the connection that carried most of them
+  std::uint64_t beat_bytes_ = 0;          ///< of beats that have not been sent yet
+  std::string lost_by_;                   ///< what ended the last connection, if nothing was answered since
+  std::chrono::milliseconds pause_{};     ///< before the next call
   std::thread thread_;
 };
 

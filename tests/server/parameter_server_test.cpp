@@ -49,5 +49,37 @@ TEST_P(EveryTransport, WorkersInStepGetTheMean) {
   EXPECT_EQ(servers.servers[0].report().repeated_pushes, 0U);
 }
 
+TEST_P(EveryTransport, WhoRunsAheadIsHeldUp) {
+  constexpr int kSteps = 40;
+  constexpr std::uint64_t kAhead = 17;
+  const Servers servers(1, GetParam());
+  std::vector<float> ones(50'000, 1.0F);
+  std::vector<ParameterServerClient> clients;
+  std::vector<std::vector<float>> values(2, std::vector<float>(ones.size()));
+  for (int worker = 0; worker < 2; ++worker) {
+    auto options = servers.client(worker, 2);
+    options.transport = GetParam();
+    clients.emplace_back(options);
+    clients.back().init("key", values[static_cast<std::size_t>(worker)], {.optimizer = "sgd:lr=1"});
+  }
+  std::vector<Work> pushes;
+  for (int step = 0; step < kSteps; ++step) {
+    pushes.push_back(clients[0].push("key", ones));
+    clients[0].clock();
+  }
+  const auto taken = [&] { return servers.servers[0].report().pushes; };
+  pushes[kAhead - 1].wait();
+  for (int step = 0; step < kSteps; ++step) {
+    EXPECT_LE(taken(), kAhead + 2 * static_cast<std::uint64_t>(step));
+    Work work = clients[1].push_pull("key", ones, values[1]);
+    clients[1].clock();
+    work.wait();
+    clients[1].flush();
+    EXPECT_FLOAT_EQ(values[1][0], static_cast<float>(-step - 1));
+  }
+  clients[0].flush();
+  EXPECT_EQ(taken(), 2U * kSteps);
+}
+
 }  // namespace
 }  // namespace gradwire

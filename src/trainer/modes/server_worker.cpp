@@ -3,20 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
-#include <thread>
 #include <vector>
 
 namespace gradwire::trainer {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-/// For a connection that nobody closed the servers wait as long as a lease, which is 10 s unless they were
-/// told otherwise.
-constexpr std::chrono::seconds kUntilMissed{15};
-constexpr std::chrono::milliseconds kBetweenTries{50};
 /// A worker that loses its lease as often as that in a row is of no use.
 constexpr int kMostRejoins = 5;
 
@@ -27,6 +19,7 @@ ParameterServerClientOptions client_options(const TrainOptions& options, int num
   client.job = options.job;
   client.worker = number;
   client.workers = workers;
+  client.waits_for_number = options.rejoin;
   client.consistency = parse_consistency(consistency);
   client.push_codec = options.modes.push_codec.empty() ? options.codec : options.modes.push_codec;
   client.pull_codec = options.modes.pull_codec.empty() ? options.codec : options.modes.pull_codec;
@@ -35,26 +28,12 @@ ParameterServerClientOptions client_options(const TrainOptions& options, int num
   return client;
 }
 
-ParameterServerClient join(const ParameterServerClientOptions& options, bool takes_a_place) {
-  const auto give_up_at = Clock::now() + kUntilMissed;
-  while (true) {
-    try {
-      return ParameterServerClient(options);
-    } catch (const Error& error) {
-      // The number may still be taken.
-      const bool may_change = takes_a_place && error.code() == ErrorCode::invalid_argument;
-      if (!may_change || Clock::now() >= give_up_at) throw;
-    }
-    std::this_thread::sleep_for(kBetweenTries);
-  }
-}
-
 }  // namespace
 
 ServerWorker::ServerWorker(const ModeContext& context, int number, int workers,
                            const std::string& consistency)
     : model_(context.model),
-      client_(join(client_options(context.options, number, workers, consistency), context.options.rejoin)),
+      client_(client_options(context.options, number, workers, consistency)),
       clock_before_(context.options.rejoin ? 0 : client_.now()) {}
 
 void ServerWorker::init(std::span<float> arena, const std::string& optimizer) {
