@@ -54,9 +54,10 @@ def train(arguments, data, seed, extra, may_diverge=False):
     """The report of a run; None of one that diverged, if it may."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "train.json")
+        length = [] if "--steps" in extra else ["--epochs", str(arguments.epochs)]
         command = [
-            arguments.gradwire, "train", "--data", data, "--ranks", str(arguments.ranks),
-            "--epochs", str(arguments.epochs), "--seed", str(seed), "--json", path, *extra, *arguments.options,
+            arguments.gradwire, "train", "--data", data, "--ranks", str(arguments.ranks), *length,
+            "--seed", str(seed), "--json", path, *extra, *arguments.options,
         ]  # fmt: skip
         run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if may_diverge and run.returncode != 0 and "non_finite" in run.stderr:
