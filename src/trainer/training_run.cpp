@@ -214,6 +214,8 @@ TrainReport TrainingRun::run(const ProgressCallback& progress) {
         !options_.checkpoint.empty() &&
         (epoch_ends || (options_.checkpoint_every != 0 && next_step_ % options_.checkpoint_every == 0));
     if (evaluates || saves) {
+      // An epoch takes as long as its slowest rank, also where nobody waits for it within.
+      (void)ranks_.together([](Communicator& comm) { comm.barrier(); });
       watch_.stop();
       if (evaluates) evaluate();
       if (epoch_ends) finish_epoch();
