@@ -124,6 +124,7 @@ void run(TrainCommand& command) {
   options.codec = comm.codec_in_use(options.codec);
   options.link_rate = job.link_rate;
   options.job = job.job;
+  options.timeout = job.timeout;
   options.transport = transports_in_use(comm);
   trainer::TrainReport report;
   if (job.rank == 0) {

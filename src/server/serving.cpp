@@ -68,6 +68,12 @@ Serving::Serving(const ParameterServerOptions& options)
   if (!options.snapshot_dir.empty()) {
     SnapshotFolder folder(options.snapshot_dir, static_cast<std::uint32_t>(options.index));
     const LatestSnapshot latest = folder.latest();
+    if (!latest.snapshot && !latest.skipped.empty()) {
+      throw Error(
+          ErrorCode::corrupt_frame,
+          "no snapshot in " + options.snapshot_dir + " is whole; the last one: " + latest.skipped[0].reason,
+          "restore one from a copy, or begin anew in an empty folder");
+    }
     if (latest.snapshot) state_.restore(latest.snapshot->bytes, std::chrono::steady_clock::now());
     for (const auto& skipped : latest.skipped) {
       report_.problems.push_back(skipped.path.string() + " was skipped: " + skipped.reason);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -40,7 +41,8 @@ struct TrainOptions {
 
   /// server, elastic: this rank takes the place of one that died, among others that run.
   bool rejoin = false;
-  std::string job;  ///< that the servers of the modes with servers serve
+  std::string job;                             ///< that the servers of the modes with servers serve
+  std::chrono::milliseconds timeout{300'000};  ///< for those servers to answer
   // What connects the ranks, and the rate that their links were given.
   std::string transport;
   std::string link_rate;

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <thread>
@@ -69,6 +70,22 @@ TEST(Rejoin, TheFirstValueIsOfTheVersionThatIsSaid) {
   for (std::size_t i = 0; i < others.size(); ++i) {
     others[i].pull("key", values[i]).wait();
     EXPECT_EQ(values[i], value) << "worker " << i + 2;
+  }
+}
+
+TEST(Restart, WithoutAWholeSnapshotIsRefused) {
+  const TemporaryFolder folder;
+  ParameterServerOptions options;
+  options.snapshot_dir = folder.path().string();
+  { ParameterServer(options).stop(); }
+  for (const auto& file : std::filesystem::directory_iterator(folder.path())) {
+    if (file.path().extension() == ".snapshot") std::filesystem::resize_file(file.path(), 20);
+  }
+  try {
+    const ParameterServer server(options);
+    ADD_FAILURE() << "it began anew";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::corrupt_frame) << error.what();
   }
 }
 

@@ -17,6 +17,7 @@ ParameterServerClientOptions client_options(const TrainOptions& options, int num
   ParameterServerClientOptions client;
   client.servers = options.modes.server_addresses;
   client.job = options.job;
+  client.timeout = options.timeout;
   client.worker = number;
   client.workers = workers;
   client.waits_for_number = options.rejoin;
