@@ -4,52 +4,21 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <algorithm>
 #include <random>
-#include <stdexcept>
 
 #include "../support/quick.hpp"
 #include "gradwire/error.hpp"
 #include "history_model.hpp"
+#include "history_process.hpp"
+#include "history_reads.hpp"
 #include "server_calls.hpp"
 
 namespace gradwire::server {
 namespace {
 
-constexpr std::size_t kElements = 96;
-constexpr std::uint32_t kShards = 2;
 constexpr std::int64_t kLease = 100;
 constexpr int kActions = 150;
-
-struct Violation : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-void require(bool good, const std::string& what) {
-  if (!good) throw Violation(what);
-}
-
-struct SentPush {
-  Push request;
-  std::size_t element = 0;
-};
-
-/// What a worker's process knows. It believes nothing that it was not told.
-struct Process {
-  std::uint32_t number = 0;
-  std::uint64_t session = 0;
-  std::uint64_t clock = 0;
-  std::uint64_t sequence = 0;
-  bool connected = false;
-  bool hangs = false;
-  std::vector<SentPush> sent{};          ///< of this session, and taken
-  std::optional<SentPush> unanswered{};  ///< sent before its connection ended
-  std::vector<Mirror> mirrors = std::vector<Mirror>(kShards);
-  std::vector<Mirror> older = std::vector<Mirror>(kShards);
-  std::vector<Pull> waiting{};
-  std::vector<bool> looks_again = std::vector<bool>(kShards);  ///< whether pulls of a shard are to be tried
-  std::vector<std::uint64_t> pulled_for = std::vector<std::uint64_t>(kShards);  ///< pushed before that
-};
 
 class History {
  public:
@@ -348,7 +317,10 @@ class History {
       const std::uint64_t held = mirror.version;
       const bool same_server = mirror.incarnation == incarnation_;
       mirror.take(*answer, *pull_codec_, incarnation_);
-      check_read(process, pull, mirror);
+      require(std::ranges::equal(*state_.estimate(pull.shard), mirror.values),
+              fmt::format("worker {} holds other bits than the server's version {}", process.number,
+                          mirror.version));
+      if (!pull_spec_.starts_with("onebit")) check_read(model_, *pull_codec_, process, pull, mirror.values);
       ++pulls;
       require(answer->head.whole == !(same_server && mirror.version - held <= kept_frames()),
               fmt::format("version {} was brought up to {} {}", held, mirror.version,
@@ -364,44 +336,6 @@ class History {
   [[nodiscard]] std::uint64_t kept_frames() const {
     if (pull_codec_->identity()) return 0;
     return std::min<std::uint64_t>(kept_, kElements * sizeof(float) / pull_codec_->max_payload(kElements));
-  }
-
-  void check_read(const Process& process, const Pull& pull, const Mirror& mirror) {
-    const auto lent = state_.estimate(pull.shard);
-    const auto& estimate = *lent;
-    require(std::equal(estimate.begin(), estimate.end(), mirror.values.begin(), mirror.values.end()),
-            fmt::format("worker {} holds other bits than the server's version {}", process.number,
-                        mirror.version));
-    if (pull_spec_.starts_with("onebit")) return;  // its values are too coarse to be counted
-    std::vector<bool> pushed(kElements);
-    const auto limit =
-        static_cast<std::int64_t>(pull.clock) - static_cast<std::int64_t>(model_.consistency.staleness) - 1;
-    for (const ModelPush& push : model_.pushes) {
-      if (push.shard != pull.shard) continue;
-      pushed[push.element] = true;
-      const float value = mirror.values[push.element];
-      const bool is_visible = value != 0;
-      const auto named = [&] {
-        return fmt::format("the push of worker {} stamped {} in worker {}'s pull at clock {}, value {}",
-                           push.worker, push.stamp, process.number, pull.clock, value);
-      };
-      if (model_.consistency.mode != Consistency::Mode::asp &&
-          static_cast<std::int64_t>(push.stamp) <= limit) {
-        require(is_visible, "not visible: " + named());
-      }
-      const bool is_own = push.worker == process.number && push.session == process.session;
-      if (is_own && (!model_.in_step() || static_cast<std::int64_t>(push.stamp) <= limit)) {
-        require(is_visible, "own write not visible: " + named());
-      }
-      require(is_visible == push.share.has_value(),
-              (is_visible ? "applied too early: " : "applied but not there: ") + named());
-      const float tolerance = pull_codec_->identity() ? 0.0F : 0.01F;
-      if (is_visible)
-        require(std::fabs(value - *push.share) <= tolerance * *push.share, "counted wrongly: " + named());
-    }
-    for (std::size_t i = 0; i < kElements; ++i) {
-      require(pushed[i] || mirror.values[i] == 0, "a push that was not taken is in what was pulled");
-    }
   }
 
   void hang_up(Process& process) {
