@@ -40,6 +40,7 @@ struct TrainCommand {
   std::string mode = "allreduce";
   int servers = 0;
   std::string snapshot_dir;
+  std::uint64_t snapshot_every = 0;  ///< clocks; 0: as `gradwire serve` does
   int restarts = 0;
 };
 
@@ -53,6 +54,9 @@ void check_survival(const TrainCommand& command) {
   }
   if (!command.snapshot_dir.empty() && command.servers == 0) {
     throw UsageError("--snapshot-dir is for the servers that --servers starts");
+  }
+  if (command.snapshot_every > 0 && command.snapshot_dir.empty()) {
+    throw UsageError("--snapshot-every needs the --snapshot-dir where snapshots go");
   }
   if (!options.rejoin) return;
   if (options.modes.server_addresses.empty()) {
@@ -78,6 +82,10 @@ void start(const TrainCommand& command, const std::optional<LocalServers>& serve
   std::vector<std::string> server_options;
   if (!ranks.link_rate.empty()) server_options = {"--link-rate", ranks.link_rate};
   if (survival.servers) server_options.insert(server_options.end(), {"--snapshot-dir", command.snapshot_dir});
+  if (command.snapshot_every > 0) {
+    server_options.insert(server_options.end(),
+                          {"--snapshot-every", fmt::format("{}", command.snapshot_every)});
+  }
   become_rank(ranks, servers->commands(server_options), survival);
 }
 
@@ -241,6 +249,11 @@ void add_mode_options(CLI::App& app, TrainCommand& command) {
                  "Folder for snapshots of --servers, from which they go on")
       ->transform(named())
       ->type_name("DIR")
+      ->group("Mode");
+  app.add_option("--snapshot-every", command.snapshot_every,
+                 "Clocks from one of them to the next: what a server that is killed can lose")
+      ->transform(positive())
+      ->type_name("CLOCKS")
       ->group("Mode");
   app.add_option("--straggler", options.straggler,
                  "RANK:FACTOR slows a rank, random:FACTOR:PROBABILITY random steps of random ranks")

@@ -141,6 +141,7 @@ TEST_F(TrainCommand, says_what_is_wrong_once_and_fails) {
         Case{"--ranks 2 --json /nonexistent/file", "/nonexistent/file", 1}, Case{"--ranks 0", "--ranks", 2},
         Case{"--ranks 2 --restarts 1", "--mode allreduce has no --restarts", 2},
         Case{"--mode groups --server-addresses 127.0.0.1:1 --rejoin", "--mode groups has no --rejoin", 2},
+        Case{"--mode server --servers 1 --snapshot-every 10", "--snapshot-every needs the --snapshot-dir", 2},
         Case{"--mode server --servers 1 --rejoin", "--rejoin needs the --server-addresses", 2},
         Case{"--ranks 2 --mode server --server-addresses 127.0.0.1:1 --rejoin", "--rejoin is for one rank",
              2},

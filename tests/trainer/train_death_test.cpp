@@ -66,6 +66,18 @@ bool reaches(const ParameterServer& server, std::uint64_t clock) {
   return await([&] { return server.report().clock >= clock; });
 }
 
+/// Whether a file comes or goes in a folder.
+bool changes(const std::filesystem::path& folder) {
+  const auto files = [&] {
+    std::set<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(folder))
+      names.insert(entry.path().filename());
+    return names;
+  };
+  const auto before = files();
+  return await([&] { return files() != before; });
+}
+
 struct ModeCase {
   const char* name;
   std::vector<std::string> options;
@@ -146,12 +158,6 @@ TEST_P(EveryMode, ARankThatWasStoppedForLongerThanItsLeaseJoinsAgain) {
 TEST_F(TrainDeath, ServersMayBeKilledWheneverTheyComeBack) {
   const ImageFolder images;
   const auto snapshots = file("snapshots");
-  const auto files = [&] {
-    std::set<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(snapshots))
-      names.insert(entry.path().filename());
-    return names;
-  };
   auto options = server_options(60s);
   options.servers = 2;
   options.snapshot_dir = snapshots;
@@ -164,8 +170,7 @@ TEST_F(TrainDeath, ServersMayBeKilledWheneverTheyComeBack) {
   for (int kills = 0; kills < 6; ++kills) {
     ServerProcess& server = kills % 2 == 0 ? first : second;
     // Training goes on while snapshots are written.
-    const auto before = files();
-    ASSERT_TRUE(await([&] { return files() != before; })) << job->said();
+    ASSERT_TRUE(changes(snapshots)) << job->said();
     server.kill();
     server.start();
   }
@@ -180,10 +185,11 @@ TEST_F(TrainDeath, ServersMayBeKilledWheneverTheyComeBack) {
 TEST_F(TrainDeath, AServerOfTheJobIsStartedAgainWithItsSnapshot) {
   const ImageFolder images;
   std::filesystem::create_directory(file("snapshots"));
-  const auto job =
-      train(images, 2, "",
-            {"--mode", "server", "--servers", "1", "--restarts", "2", "--snapshot-dir", file("snapshots")});
-  ASSERT_TRUE(await([&] { return !std::filesystem::is_empty(file("snapshots")); }));
+  const auto job = train(images, 2, "",
+                         {"--mode", "server", "--servers", "1", "--restarts", "2", "--snapshot-dir",
+                          file("snapshots"), "--snapshot-every", "5"});
+  // More often than in every hundredth of its steps.
+  for (int snapshots = 0; snapshots < 6; ++snapshots) ASSERT_TRUE(changes(file("snapshots"))) << job->said();
   ::kill(job->process_of(-1), SIGKILL);
   EXPECT_EQ(job->status(), 0) << job->said();
   EXPECT_THAT(job->said(),
