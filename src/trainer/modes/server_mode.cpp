@@ -13,16 +13,26 @@ void ServerMode::begin(std::uint64_t /*first*/) {
   worker_.init(context_.model.weights(), momentum_spec(context_.options.sgd));
 }
 
-void ServerMode::ready(int parameter) { worker_.push(parameter, context_.model.gradient(parameter)); }
+/// What is pulled goes where the backward pass reads until the next layer's gradients begin to come.
+void ServerMode::ready(int parameter) {
+  constexpr std::size_t kParametersOfLayer = 2;
+  held_back_.push_back(parameter);
+  while (held_back_.size() > kParametersOfLayer) exchange_next();
+}
+
+void ServerMode::exchange_next() {
+  const int parameter = held_back_.front();
+  held_back_.pop_front();
+  worker_.push_pull(parameter, context_.model.gradient(parameter), context_.model.weights());
+}
 
 double ServerMode::finish_step(std::uint64_t step) {
   require_finite_loss(loss_, step);
   const auto begin = std::chrono::steady_clock::now();
+  while (!held_back_.empty()) exchange_next();
   worker_.clock();
-  const auto weights = context_.model.weights();
-  (void)worker_.was_missed(weights, [&] {
-    // Not before: the backward pass reads the weights.
-    worker_.pull_all(weights);
+  (void)worker_.was_missed(context_.model.weights(), [&] {
+    worker_.wait();
     worker_.flush();
   });
   exposed_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

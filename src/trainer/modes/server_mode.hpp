@@ -1,5 +1,7 @@
 #pragma once
 
+#include <deque>
+
 #include "trainer/modes/server_worker.hpp"
 #include "trainer/training_mode.hpp"
 
@@ -28,7 +30,10 @@ class ServerMode final : public TrainingMode {
  private:
   ModeContext context_;
   ServerWorker worker_;
+  void exchange_next();
+
   OwnWeights own_;
+  std::deque<int> held_back_;  ///< parameters whose gradients are complete
   double loss_ = 0;
   double exposed_seconds_ = 0;
 };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace gradwire::trainer {
@@ -44,8 +45,9 @@ void ServerWorker::init(std::span<float> arena, const std::string& optimizer) {
   before_ = client_.report();
 }
 
-void ServerWorker::push(int parameter, std::span<float> gradient) {
-  (void)client_.push(model_.parameters()[static_cast<std::size_t>(parameter)].name, gradient);
+void ServerWorker::push_pull(int parameter, std::span<float> gradient, std::span<float> arena) {
+  const auto& p = model_.parameters()[static_cast<std::size_t>(parameter)];
+  pulls_.push_back(client_.push_pull(p.name, gradient, arena.subspan(p.offset, p.count)));
 }
 
 void ServerWorker::push_all(std::span<float> arena) {
@@ -55,12 +57,15 @@ void ServerWorker::push_all(std::span<float> arena) {
 }
 
 void ServerWorker::pull_all(std::span<float> arena) {
-  std::vector<Work> pulls;
   for (const auto& parameter : model_.parameters()) {
-    pulls.push_back(client_.pull(parameter.name, arena.subspan(parameter.offset, parameter.count)));
+    pulls_.push_back(client_.pull(parameter.name, arena.subspan(parameter.offset, parameter.count)));
   }
+  wait();
+}
+
+void ServerWorker::wait() {
   std::optional<Error> failure;
-  for (Work& pull : pulls) {
+  for (Work& pull : std::exchange(pulls_, {})) {
     try {
       pull.wait();
     } catch (const Error& error) {

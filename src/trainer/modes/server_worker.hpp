@@ -22,10 +22,13 @@ class ServerWorker {
 
   /// Makes the parameters known; if the servers know them already, the arena gets their values.
   void init(std::span<float> arena, const std::string& optimizer);
-  void push(int parameter, std::span<float> gradient);
+  /// Begins to bring the parameter's part of the arena to its next step's values; wait() ends it.
+  void push_pull(int parameter, std::span<float> gradient, std::span<float> arena);
   void push_all(std::span<float> arena);
   /// Returns when all have arrived, or failed.
   void pull_all(std::span<float> arena);
+  /// For everything that is being pulled.
+  void wait();
   void clock() { client_.clock(); }
   void flush() { client_.flush(); }
 
@@ -41,6 +44,7 @@ class ServerWorker {
  private:
   const Mlp& model_;
   ParameterServerClient client_;
+  std::vector<Work> pulls_;
   std::uint64_t clock_before_;  ///< the run began
   ParameterServerClientReport before_;
 };
