@@ -14,9 +14,13 @@
 namespace gradwire::server {
 
 /// The worker lives; nothing else.
-struct Beat {};
+struct Beat {
+  static constexpr Verb kVerb = Verb::beat;
+};
 /// The worker goes and does not come back on this connection.
-struct Leave {};
+struct Leave {
+  static constexpr Verb kVerb = Verb::leave;
+};
 
 using Request = std::variant<Join, MakeKey, Push, Pull, Advance, Beat, Leave>;
 using Answer = std::variant<Joined, KeyMade, Accepted, Pulled, Refused>;

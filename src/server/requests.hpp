@@ -29,6 +29,7 @@ enum class Verb : std::uint8_t {
 
 /// The first request on every connection. All workers of a job give the same, but for worker and session.
 struct Join {
+  static constexpr Verb kVerb = Verb::join;
   std::uint64_t session = 0;  ///< random; a client keeps it over its connections
   std::uint32_t worker = 0;
   std::uint32_t workers = 1;  ///< of the job at its start
@@ -40,6 +41,7 @@ struct Join {
 };
 
 struct Joined {
+  static constexpr Verb kVerb = Verb::joined;
   std::uint64_t incarnation = 0;
   std::uint64_t clock = 0;     ///< the worker's, from now on: at least the servers' clock
   std::uint64_t sequence = 0;  ///< the last push of this session that the server knows; 0 for none
@@ -50,6 +52,7 @@ struct Joined {
 
 /// A shard of a key. Followed by its value, float32, in frames.
 struct MakeKey {
+  static constexpr Verb kVerb = Verb::make_key;
   std::uint64_t request = 0;
   std::string key;
   std::string optimizer;
@@ -60,6 +63,7 @@ struct MakeKey {
 
 /// Followed by the estimate, float32, in frames.
 struct KeyMade {
+  static constexpr Verb kVerb = Verb::key_made;
   std::uint64_t request = 0;
   std::uint32_t shard = 0;  ///< its number from now on, on this server
   std::uint64_t version = 0;
@@ -68,12 +72,14 @@ struct KeyMade {
 
 /// Followed by the gradient's payload in frames.
 struct Push {
+  static constexpr Verb kVerb = Verb::push;
   std::uint64_t sequence = 0;  ///< 1, 2, 3, ... on this server, by session
   std::uint32_t shard = 0;
   std::uint64_t clock = 0;  ///< the stamp
 };
 
 struct Pull {
+  static constexpr Verb kVerb = Verb::pull;
   std::uint64_t request = 0;
   std::uint32_t shard = 0;
   std::uint64_t clock = 0;        ///< the worker's
@@ -84,6 +90,7 @@ struct Pull {
 /// Followed by frames: those of `sealed` versions, each a whole payload of the pull codec, or the estimate in
 /// float32 when `whole`.
 struct Pulled {
+  static constexpr Verb kVerb = Verb::pulled;
   std::uint64_t request = 0;
   std::uint64_t version = 0;
   std::uint64_t clock = 0;  ///< the servers' one: what later clocks pushed may be missing
@@ -93,11 +100,13 @@ struct Pulled {
 
 /// The worker has finished all steps below `clock`.
 struct Advance {
+  static constexpr Verb kVerb = Verb::advance;
   std::uint64_t clock = 0;
 };
 
 /// Of a push (by its sequence number) or a leave (0).
 struct Accepted {
+  static constexpr Verb kVerb = Verb::accepted;
   std::uint64_t sequence = 0;
 };
 
@@ -107,6 +116,7 @@ constexpr ErrorCode kNumberIsTaken = ErrorCode::system;
 
 /// Of any request: `request` is its number, a push's sequence number, or 0.
 struct Refused {
+  static constexpr Verb kVerb = Verb::refused;
   Verb verb = Verb::push;
   std::uint64_t request = 0;
   ErrorCode code = ErrorCode::invalid_argument;
