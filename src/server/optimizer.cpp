@@ -26,9 +26,7 @@ class Sgd final : public Optimizer {
  public:
   static constexpr std::array kOptions{Option{"lr", 0.1F, 0, kLargest}};
 
-  Sgd(std::span<const float> options, std::size_t count) : Optimizer(0, count), rate_(options[0]) {}
-
-  [[nodiscard]] std::string spec() const override { return fmt::format("sgd:lr={}", rate_); }
+  explicit Sgd(const Setup& setup) : Optimizer(setup, 0), rate_(setup.options[0]) {}
 
   void step(std::size_t /*first*/, std::span<float> value, std::span<const float> sum,
             const Share& share) override {
@@ -46,12 +44,8 @@ class Momentum final : public Optimizer {
  public:
   static constexpr std::array kOptions{Option{"lr", 0.1F, 0, kLargest}, Option{"mu", 0.9F, 0, kBelowOne}};
 
-  Momentum(std::span<const float> options, std::size_t count)
-      : Optimizer(1, count), rate_(options[0]), decay_(options[1]) {}
-
-  [[nodiscard]] std::string spec() const override {
-    return fmt::format("momentum:lr={},mu={}", rate_, decay_);
-  }
+  explicit Momentum(const Setup& setup)
+      : Optimizer(setup, 1), rate_(setup.options[0]), decay_(setup.options[1]) {}
 
   void step(std::size_t first, std::span<float> value, std::span<const float> sum,
             const Share& share) override {
@@ -77,12 +71,8 @@ class Adagrad final : public Optimizer {
  public:
   static constexpr std::array kOptions{Option{"lr", 0.01F, 0, kLargest}, Option{"eps", 1e-10F, 0, kLargest}};
 
-  Adagrad(std::span<const float> options, std::size_t count)
-      : Optimizer(1, count), rate_(options[0]), epsilon_(options[1]) {}
-
-  [[nodiscard]] std::string spec() const override {
-    return fmt::format("adagrad:lr={},eps={}", rate_, epsilon_);
-  }
+  explicit Adagrad(const Setup& setup)
+      : Optimizer(setup, 1), rate_(setup.options[0]), epsilon_(setup.options[1]) {}
 
   void step(std::size_t first, std::span<float> value, std::span<const float> sum,
             const Share& share) override {
@@ -111,16 +101,12 @@ class Adam final : public Optimizer {
                                        Option{"beta2", 0.999F, 0, kBelowOne},
                                        Option{"eps", 1e-8F, 0, kLargest}};
 
-  Adam(std::span<const float> options, std::size_t count)
-      : Optimizer(2, count),
-        rate_(options[0]),
-        beta1_(options[1]),
-        beta2_(options[2]),
-        epsilon_(options[3]) {}
-
-  [[nodiscard]] std::string spec() const override {
-    return fmt::format("adam:lr={},beta1={},beta2={},eps={}", rate_, beta1_, beta2_, epsilon_);
-  }
+  explicit Adam(const Setup& setup)
+      : Optimizer(setup, 2),
+        rate_(setup.options[0]),
+        beta1_(setup.options[1]),
+        beta2_(setup.options[2]),
+        epsilon_(setup.options[3]) {}
 
   void begin_step() override { set_steps(steps_ + 1); }
 
@@ -177,9 +163,7 @@ class Average final : public Optimizer {
  public:
   static constexpr std::array<Option, 0> kOptions{};
 
-  Average(std::span<const float> /*options*/, std::size_t count) : Optimizer(0, count) {}
-
-  [[nodiscard]] std::string spec() const override { return "average"; }
+  explicit Average(const Setup& setup) : Optimizer(setup, 0) {}
 
   void step(std::size_t /*first*/, std::span<float> value, std::span<const float> sum,
             const Share& share) override {
@@ -195,9 +179,7 @@ class Elastic final : public Optimizer {
  public:
   static constexpr std::array kOptions{Option{"alpha", 0.1F, 0, 1}};
 
-  Elastic(std::span<const float> options, std::size_t count) : Optimizer(0, count), alpha_(options[0]) {}
-
-  [[nodiscard]] std::string spec() const override { return fmt::format("elastic:alpha={}", alpha_); }
+  explicit Elastic(const Setup& setup) : Optimizer(setup, 0), alpha_(setup.options[0]) {}
 
   void step(std::size_t /*first*/, std::span<float> value, std::span<const float> sum,
             const Share& /*share*/) override {
@@ -212,15 +194,15 @@ class Elastic final : public Optimizer {
 };
 
 template <typename T>
-std::unique_ptr<Optimizer> make(std::span<const float> options, std::size_t count) {
-  return std::make_unique<T>(options, count);
+std::unique_ptr<Optimizer> make(const Optimizer::Setup& setup) {
+  return std::make_unique<T>(setup);
 }
 
 /// Adding an optimizer adds a row.
 struct Entry {
   std::string_view name;
   std::span<const Option> options;
-  std::unique_ptr<Optimizer> (*make)(std::span<const float> options, std::size_t count);
+  std::unique_ptr<Optimizer> (*make)(const Optimizer::Setup& setup);
 };
 
 constexpr std::array kEntries{
@@ -232,16 +214,22 @@ constexpr std::array kEntries{
     Entry{"elastic", Elastic::kOptions, make<Elastic>},
 };
 
-/// "adagrad:lr=0.01,eps=1e-10", with the defaults.
-std::string usage(const Entry& entry) {
+std::vector<float> defaults(const Entry& entry) {
+  std::vector<float> values;
+  for (const Option& option : entry.options) values.push_back(option.value);
+  return values;
+}
+
+/// "adagrad:lr=0.01,eps=1e-10".
+std::string spell(const Entry& entry, std::span<const float> values) {
   std::string text(entry.name);
-  char separator = ':';
-  for (const Option& option : entry.options) {
-    text += fmt::format("{}{}={}", separator, option.name, option.value);
-    separator = ',';
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    text += fmt::format("{}{}={}", i == 0 ? ':' : ',', entry.options[i].name, values[i]);
   }
   return text;
 }
+
+std::string usage(const Entry& entry) { return spell(entry, defaults(entry)); }
 
 [[noreturn]] void reject(std::string_view spec, std::string_view happened, std::string_view allowed) {
   throw Error(ErrorCode::invalid_argument, fmt::format("optimizer '{}': {}", spec, happened),
@@ -278,8 +266,7 @@ std::unique_ptr<Optimizer> make_optimizer(std::string_view spec, std::size_t cou
     if (!names.empty()) names += "; ";
     names += usage(entry);
     if (entry.name != name) continue;
-    std::vector<float> options;
-    for (const Option& option : entry.options) options.push_back(option.value);
+    std::vector<float> options = defaults(entry);
     std::vector<bool> given(options.size());
     std::string_view rest = colon == std::string_view::npos ? std::string_view{} : spec.substr(colon + 1);
     for (bool more = colon != std::string_view::npos; more;) {
@@ -292,7 +279,7 @@ std::unique_ptr<Optimizer> make_optimizer(std::string_view spec, std::size_t cou
       more = comma != std::string_view::npos;
       if (more) rest.remove_prefix(comma + 1);
     }
-    return entry.make(options, count);
+    return entry.make({.spec = spell(entry, options), .options = options, .count = count});
   }
   reject(spec, fmt::format("there is none named '{}'", name), names);
 }

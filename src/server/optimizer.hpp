@@ -33,10 +33,17 @@ struct Share {
 /// Float32, and the same bits from the same calls. A step may be made piece by piece.
 class Optimizer {
  public:
+  /// What a spec asks for, with all options in the order in which the spec names them.
+  struct Setup {
+    std::string spec;
+    std::span<const float> options;
+    std::size_t count = 0;
+  };
+
   virtual ~Optimizer() = default;
 
   /// What all of its options are: make_optimizer() of it gives an equal one.
-  [[nodiscard]] virtual std::string spec() const = 0;
+  [[nodiscard]] const std::string& spec() const noexcept { return spec_; }
 
   /// Once per step, before its pieces.
   virtual void begin_step() {}
@@ -52,9 +59,13 @@ class Optimizer {
   virtual void set_steps(std::uint64_t /*steps*/) {}
 
  protected:
-  Optimizer(std::size_t arrays, std::size_t count) : memory_(arrays, base::AlignedVector<float>(count)) {}
+  Optimizer(const Setup& setup, std::size_t arrays)
+      : memory_(arrays, base::AlignedVector<float>(setup.count)), spec_(setup.spec) {}
 
   std::vector<base::AlignedVector<float>> memory_;
+
+ private:
+  std::string spec_;
 };
 
 /// For a shard of `count` elements. Throws Error(invalid_argument) with the list of what is allowed.
