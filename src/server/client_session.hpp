@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "gradwire/parameter_server.hpp"
+#include "server/client_patience.hpp"
 #include "server/client_request.hpp"
 #include "server/incoming_messages.hpp"
 #include "server/outgoing_messages.hpp"
@@ -71,8 +72,6 @@ class ClientSession {
   void note_staleness(std::uint64_t clock, std::uint64_t servers_clock) noexcept;
   void repeat_unanswered(const Joined& joined);
   [[nodiscard]] bool is_asking() const noexcept;
-  void note_answer() noexcept;
-  void note_bytes(std::uint64_t bytes) noexcept;
   void note_sent(std::uint64_t bytes) noexcept;
   void send(const ClientRequest& request);
   void send_beat(Clock::time_point now);
@@ -126,12 +125,8 @@ class ClientSession {
   std::uint64_t made_shards_ = 0;
   std::chrono::milliseconds beat_every_{};
   Clock::time_point next_beat_{};
-  Clock::time_point last_progress_{};
-  std::uint64_t bytes_since_answer_ = 0;  ///< that this connection has carried
-  std::uint64_t most_bytes_ = 0;          ///< the same of the connection that carried most of them
-  std::uint64_t beat_bytes_ = 0;          ///< of beats that have not been sent yet
-  std::string lost_by_;                   ///< what ended the last connection, if nothing was answered since
-  std::chrono::milliseconds pause_{};     ///< before the next call
+  std::uint64_t beat_bytes_ = 0;  ///< of beats that have not been sent yet
+  ClientPatience patience_;
   std::thread thread_;
 };
 

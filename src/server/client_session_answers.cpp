@@ -54,7 +54,7 @@ void ClientSession::handle(const Joined& joined) {
     throw Error(ErrorCode::unsupported, fmt::format("{} came back without the keys that it had", name()),
                 "give servers a folder for snapshots, and start the job anew", server_);
   }
-  if (incarnation_ == 0) note_answer();
+  if (incarnation_ == 0) patience_.note_answer();
   const bool was_restarted = incarnation_ != 0 && joined.incarnation != incarnation_;
   if (was_restarted) {
     // A snapshot from before the last loss: what was lost then is not lost once more.
@@ -72,17 +72,6 @@ void ClientSession::handle(const Joined& joined) {
   const std::lock_guard lock(mutex_);
   granted_clock_ = joined.clock;
   changed_.notify_all();
-}
-
-void ClientSession::repeat_unanswered(const Joined& joined) {
-  while (!pushes_.empty() && pushes_.begin()->first <= joined.sequence) {
-    ++pushes_taken_;
-    pushes_.begin()->second->operation->succeed_one();
-    pushes_.erase(pushes_.begin());
-  }
-  for (const auto& [sequence, request] : pushes_) send(*request);
-  if (told_clock_ > 0) out_->add({write_request(Advance{told_clock_})});
-  for (const auto& [number, request] : requests_) send(*request);
 }
 
 void ClientSession::handle(const KeyMade& made) {
@@ -116,7 +105,7 @@ bool ClientSession::take_body() {
     const auto part = in_->front(link);
     if (!part) return false;
     bytes_received_ += wire::kHeaderBytes + part->bytes.size();
-    note_bytes(part->bytes.size());
+    patience_.note_bytes(part->bytes.size());
     float* const to = out.data() + part->first;
     if (adds) {
       pull_codec_->decode_add(part->bytes, to, part->count, 1.0F);
@@ -138,7 +127,7 @@ void ClientSession::finish_body() {
   }
   shard.incarnation = incarnation_;
   arriving_->is_begun = false;
-  note_answer();
+  patience_.note_answer();
   std::exchange(arriving_, nullptr)->operation->succeed_one();
 }
 
@@ -155,7 +144,7 @@ void ClientSession::handle(const Accepted& accepted) {
   if (!push) reject(fmt::format("{} acknowledged push {}, which it was not sent", name(), accepted.sequence));
   accepted_ = std::max(accepted_, accepted.sequence);
   ++pushes_taken_;
-  note_answer();
+  patience_.note_answer();
   push->operation->succeed_one();
 }
 
@@ -172,7 +161,7 @@ void ClientSession::handle(const Refused& refused) {
   auto& unanswered = refused.verb == Verb::push ? pushes_ : requests_;
   const auto request = take(unanswered, refused.request);
   if (!request) reject(name() + " refused what it was not asked");
-  note_answer();
+  patience_.note_answer();
   request->refuse(error);
 }
 

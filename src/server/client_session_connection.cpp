@@ -1,0 +1,176 @@
+// A session's connections: it calls, serves one until it ends, and calls again.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "server/client_session.hpp"
+
+namespace gradwire::server {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// How long a session that ends waits for what was pushed to be acknowledged.
+constexpr std::chrono::seconds kLastWords{5};
+constexpr milliseconds kFlush{1000};
+/// A call cannot be broken off: this long the end of a session may have to wait for it.
+constexpr milliseconds kOneCall{1000};
+
+/// Whether trying again cannot help.
+bool is_final(const Error& error) noexcept {
+  return error.code() != ErrorCode::peer_lost && error.code() != ErrorCode::corrupt_frame &&
+         error.code() != ErrorCode::system;
+}
+
+transport::ServiceOptions service_options(const ParameterServerClientOptions& options, int server) {
+  transport::ServiceOptions service;
+  service.address = options.servers[static_cast<std::size_t>(server)];
+  service.job = options.job;
+  service.kind = options.transport;
+  service.link_rate = options.link_rate.empty() ? 0 : transport::parse_rate(options.link_rate);
+  service.timeout = std::min<milliseconds>(options.timeout, kOneCall);
+  return service;
+}
+
+}  // namespace
+
+void ClientSession::run() noexcept {
+  try {
+    serve();
+    fail(Error(ErrorCode::peer_lost, fmt::format("this client of {} has ended", name()),
+               "wait for what was asked before the client's end", server_));
+  } catch (const Error& error) {
+    fail(error);
+  } catch (const std::exception& error) {
+    fail(Error(ErrorCode::system, error.what(), "free memory, or use fewer keys"));
+  }
+}
+
+void ClientSession::serve() {
+  while (true) {
+    try {
+      return serve_connection();
+    } catch (const Error& error) {
+      if (ending_.load() || is_final(error)) throw;
+      patience_.connection_lost(error.what());
+      if (patience_.is_over(Clock::now())) throw unanswered(patience_.lost_by());
+    }
+    pause_before_calling();
+  }
+}
+
+/// A server may turn us away for the same request again and again.
+void ClientSession::pause_before_calling() {
+  std::unique_lock lock(mutex_);
+  awake_ = nullptr;
+  changed_.wait_for(lock, patience_.take_pause(), [this] { return ending_.load(); });
+}
+
+void ClientSession::call() {
+  {
+    const std::lock_guard lock(mutex_);
+    awake_ = nullptr;
+  }
+  // The link may read what it was lent until it is gone.
+  endpoint_.reset();
+  out_.emplace(Side::worker);
+  in_.emplace(Side::server, name());
+  if (arriving_) {
+    // Its answer was cut short: it is asked for again.
+    const auto number = number_of(arriving_->head);
+    requests_[number] = std::exchange(arriving_, nullptr);
+  }
+  is_joined_ = false;
+  patience_.begin_connection();
+  beat_bytes_ = 0;
+  while (!endpoint_) {
+    try {
+      endpoint_ = transport::call_service(service_options(options_, server_));
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::timeout || ending_.load()) throw;
+      if (patience_.is_over(Clock::now())) throw unanswered(error.what());
+    }
+  }
+  const std::lock_guard lock(mutex_);
+  awake_ = endpoint_.get();
+}
+
+void ClientSession::serve_connection() {
+  call();
+  join();
+  auto& link = endpoint_->link(kServerRank);
+  const std::uint64_t sent_before = bytes_sent_.load();
+  auto leave_by = Clock::time_point::max();
+  bool has_left = false;
+  while (true) {
+    bool moved = endpoint_->progress();
+    moved = take_answers() || moved;
+    const bool was_asking = is_asking();
+    // Asked before the last submissions are taken: there are no others behind the goodbye.
+    const bool is_ending = ending_.load();
+    if (is_joined_) moved = take_submissions() || moved;
+    const auto now = Clock::now();
+    if (is_joined_) send_beat(now);
+    out_->pump(link);
+    note_sent(sent_before + link.wire_bytes_sent());
+    if (rejoin_asked_.exchange(false)) {
+      throw Error(ErrorCode::peer_lost, "this worker joins once more", "nothing needs to be done");
+    }
+    if (is_ending) {
+      if (leave_by == Clock::time_point::max()) leave_by = now + kLastWords;
+      const bool is_done = pushes_.empty() && requests_.empty() && !arriving_ && out_->size() == 0;
+      if (has_left && is_done) break;
+      if (now >= leave_by) break;
+      if (is_done && is_joined_) {
+        out_->add({write_request(Leave{})});
+        has_left = true;
+        moved = true;
+      }
+    }
+    if (!was_asking) {
+      patience_.note_idle(now);
+    } else if (patience_.is_over(now)) {
+      throw unanswered(patience_.lost_by().empty() ? "it is there, but waits: for another worker, most likely"
+                                                   : patience_.lost_by());
+    }
+    if (!moved) endpoint_->wait(std::min({next_beat_, leave_by, patience_.end()}));
+  }
+  const std::lock_guard lock(mutex_);
+  awake_ = nullptr;
+  endpoint_->close(kFlush);
+}
+
+bool ClientSession::is_asking() const noexcept {
+  return !is_joined_ || !pushes_.empty() || !requests_.empty() || arriving_;
+}
+
+Error ClientSession::unanswered(const std::string& why) const {
+  return {ErrorCode::timeout,
+          fmt::format("{} did not answer worker {} for {:g} s ({})", name(), options_.worker,
+                      std::chrono::duration<double>(options_.timeout).count(), why),
+          "see what the servers and the other workers say, or raise the timeout", server_};
+}
+
+void ClientSession::fail(const Error& error) noexcept {
+  std::deque<std::shared_ptr<ClientRequest>> unsent;
+  {
+    const std::lock_guard lock(mutex_);
+    failure_ = error;
+    awake_ = nullptr;
+    unsent.swap(submitted_);
+    changed_.notify_all();
+  }
+  // The link may read what it was lent until it is gone.
+  endpoint_.reset();
+  for (const auto& request : unsent) request->refuse(error);
+  for (auto* unanswered : {&pushes_, &requests_}) {
+    for (const auto& [number, request] : *unanswered) request->operation->fail_one(error);
+    unanswered->clear();
+  }
+  if (arriving_) arriving_->operation->fail_one(error);
+  arriving_.reset();
+}
+
+}  // namespace gradwire::server
