@@ -8,30 +8,16 @@
 #include <random>
 #include <utility>
 
-#include "base/aligned_vector.hpp"
 #include "compress/codec.hpp"
 #include "gradwire/parameter_server.hpp"
+#include "server/client_key.hpp"
 #include "server/client_session.hpp"
-#include "server/placement.hpp"
 
 namespace gradwire {
 namespace {
 
+using server::ClientKey;
 using server::ClientOperation;
-using server::ClientRequest;
-using server::ClientShard;
-
-/// What a client knows of a key.
-struct Key {
-  std::uint64_t count = 0;
-  KeyOptions options;
-  std::vector<std::shared_ptr<ClientShard>> shards;
-  bool is_made = false;
-  Work pull;         ///< the last one
-  std::mutex mutex;  ///< of the residuals: refused pushes come back from other threads
-  base::AlignedVector<float> residual;
-  base::AlignedVector<float> next_residual;
-};
 
 std::uint64_t random_session() {
   std::random_device device;
@@ -69,22 +55,14 @@ class ParameterServerClient::Impl {
   void clock();
   void flush();
   void rejoin();
+  std::vector<float> residual(const std::string& name);
 
   std::atomic<std::uint64_t> now{0};
   std::vector<std::unique_ptr<server::ClientSession>> sessions;
-  std::vector<float> residual(const std::string& name);
 
  private:
-  using Requests = std::vector<std::shared_ptr<ClientRequest>>;
-
-  Key& key(const std::string& name);
-  std::span<float> floats(const std::string& name, const Key& key, Tensor tensor) const;
-  void make(const std::string& name, Key& key, std::span<float> value);
-  Requests push_requests(const std::string& name, Key& key, std::span<float> values,
-                         const std::shared_ptr<ClientOperation>& operation);
-  Requests pull_requests(const std::string& name, Key& key, std::span<float> values, std::uint64_t clock,
-                         const std::shared_ptr<ClientOperation>& operation) const;
-  void submit(const Requests& requests) {
+  ClientKey& key(const std::string& name);
+  void submit(const ClientKey::Requests& requests) {
     for (const auto& request : requests) sessions[request->shard->server]->submit(request);
   }
   void keep_for_flush(Work push);
@@ -94,9 +72,9 @@ class ParameterServerClient::Impl {
   const std::shared_ptr<const compress::Codec> push_codec_;
   const std::shared_ptr<const compress::Codec> pull_codec_;
 
-  std::mutex
-      mutex_;  ///< of what follows, and of the order of requests; never held while waiting for a server
-  std::map<std::string, Key> keys_;
+  /// Of what follows, and of the order of requests. Never held while waiting for a server.
+  std::mutex mutex_;
+  std::map<std::string, ClientKey> keys_;
   std::vector<Work> pushes_;          ///< that flush() waits for
   std::optional<Error> failed_push_;  ///< that flush() has not told of yet
 };
@@ -127,7 +105,7 @@ void ParameterServerClient::Impl::rejoin() {
   adopt_granted_clock();
 }
 
-Key& ParameterServerClient::Impl::key(const std::string& name) {
+ClientKey& ParameterServerClient::Impl::key(const std::string& name) {
   const auto found = keys_.find(name);
   if (found == keys_.end() || !found->second.is_made) {
     throw Error(ErrorCode::invalid_argument, fmt::format("the key '{}' is not known to this client", name),
@@ -136,35 +114,20 @@ Key& ParameterServerClient::Impl::key(const std::string& name) {
   return found->second;
 }
 
-std::span<float> ParameterServerClient::Impl::floats(const std::string& name, const Key& key,
-                                                     Tensor tensor) const {
-  if (tensor.dtype != DType::float32 || tensor.count != key.count ||
-      (tensor.data == nullptr && tensor.count > 0)) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("the key '{}' has {} elements of float32, and was given {} of {}", name,
-                            key.count, tensor.count, to_string(tensor.dtype)),
-                "pass as many float32 as init() was given");
-  }
-  return {static_cast<float*>(tensor.data), tensor.count};
-}
-
 void ParameterServerClient::Impl::init(const std::string& name, Tensor value, const KeyOptions& options) {
   std::unique_lock lock(mutex_);
-  const auto [place, is_new] = keys_.try_emplace(name);
+  const auto [place, is_new] =
+      keys_.try_emplace(name, name, value, sessions.size(), push_codec_, *pull_codec_);
   if (!is_new) {
     throw Error(ErrorCode::invalid_argument, fmt::format("the key '{}' was initialised twice", name),
                 "call init() once for each key");
   }
-  Key& added = place->second;
+  ClientKey& added = place->second;
   lock.unlock();
   try {
-    added.count = value.count;
-    added.options = options;
-    make(name, added, floats(name, added, value));
-    if (push_codec_->lossy()) {
-      added.residual.resize(value.count);
-      added.next_residual.resize(value.count);
-    }
+    const auto operation = std::make_shared<ClientOperation>(added.shards());
+    submit(added.make(added.floats(value), options.optimizer, operation));
+    ClientOperation::work_of(operation).wait();
   } catch (...) {
     lock.lock();
     keys_.erase(name);
@@ -174,89 +137,11 @@ void ParameterServerClient::Impl::init(const std::string& name, Tensor value, co
   added.is_made = true;
 }
 
-void ParameterServerClient::Impl::make(const std::string& name, Key& key, std::span<float> value) {
-  const auto places = server::place_key(name, key.count, static_cast<std::uint32_t>(sessions.size()),
-                                        std::max(push_codec_->block(), pull_codec_->block()));
-  const auto operation = std::make_shared<ClientOperation>(places.size());
-  Requests requests;
-  for (const auto& place : places) {
-    auto request = std::make_shared<ClientRequest>();
-    request->operation = operation;
-    request->head = server::MakeKey{0, name, key.options.optimizer, key.count, place.first, place.count};
-    request->shard = std::make_shared<ClientShard>(ClientShard{place.server, place.first, place.count});
-    request->out = value.subspan(place.first, place.count);
-    request->sent = std::as_bytes(request->out);
-    key.shards.push_back(request->shard);
-    requests.push_back(std::move(request));
-  }
-  submit(requests);
-  ClientOperation::work_of(operation).wait();
-}
-
-/// To all or none: a gradient that cannot be pushed leaves the residual as it was.
-ParameterServerClient::Impl::Requests ParameterServerClient::Impl::push_requests(
-    const std::string& name, Key& key, std::span<float> values,
-    const std::shared_ptr<ClientOperation>& operation) {
-  Requests requests;
-  const std::lock_guard lock(key.mutex);
-  bool finite = true;
-  for (const auto& shard : key.shards) {
-    auto request = std::make_shared<ClientRequest>();
-    request->operation = operation;
-    request->shard = shard;
-    request->head = server::Push{0, 0, now.load()};
-    const auto part = values.subspan(shard->first, shard->count);
-    if (push_codec_->identity()) {
-      request->sent = std::as_bytes(part);
-    } else {
-      const auto payload = std::make_shared<server::Payload>(push_codec_->max_payload(part.size()));
-      compress::Encode in;
-      in.value = part.data();
-      in.residual = key.residual.data() + shard->first;
-      in.residual_out = key.next_residual.data() + shard->first;
-      in.count = part.size();
-      finite = push_codec_->encode(in, payload->data()).finite && finite;
-      request->sent = *payload;
-      request->owner = payload;
-      request->give_back = [this, &key, shard, payload] {
-        const std::lock_guard back(key.mutex);
-        push_codec_->decode_add(*payload, key.residual.data() + shard->first, shard->count, 1.0F);
-      };
-    }
-    requests.push_back(std::move(request));
-  }
-  if (!finite) {
-    throw Error(ErrorCode::non_finite, fmt::format("a NaN or infinity is in the gradient of '{}'", name),
-                "skip this step, or lower the learning rate");
-  }
-  key.residual.swap(key.next_residual);
-  return requests;
-}
-
-ParameterServerClient::Impl::Requests ParameterServerClient::Impl::pull_requests(
-    const std::string& name, Key& key, std::span<float> values, std::uint64_t clock,
-    const std::shared_ptr<ClientOperation>& operation) const {
-  if (!key.pull.done()) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("'{}' is being pulled already", name),
-                "wait for the Work first");
-  }
-  Requests requests;
-  for (const auto& shard : key.shards) {
-    auto request = std::make_shared<ClientRequest>();
-    request->operation = operation;
-    request->shard = shard;
-    request->head = server::Pull{0, 0, clock, 0, 0};
-    request->out = values.subspan(shard->first, shard->count);
-    requests.push_back(std::move(request));
-  }
-  return requests;
-}
-
 Work ParameterServerClient::Impl::push(const std::string& name, Tensor gradient) {
   const std::lock_guard lock(mutex_);
-  Key& key = this->key(name);
-  const auto operation = std::make_shared<ClientOperation>(key.shards.size());
-  const auto requests = push_requests(name, key, floats(name, key, gradient), operation);
+  ClientKey& key = this->key(name);
+  const auto operation = std::make_shared<ClientOperation>(key.shards());
+  const auto requests = key.push(key.floats(gradient), now.load(), operation);
   Work work = ClientOperation::work_of(operation);
   keep_for_flush(work);
   submit(requests);
@@ -265,29 +150,29 @@ Work ParameterServerClient::Impl::push(const std::string& name, Tensor gradient)
 
 Work ParameterServerClient::Impl::pull(const std::string& name, Tensor out) {
   const std::lock_guard lock(mutex_);
-  Key& key = this->key(name);
-  const auto operation = std::make_shared<ClientOperation>(key.shards.size());
-  const auto requests = pull_requests(name, key, floats(name, key, out), now.load(), operation);
-  key.pull = ClientOperation::work_of(operation);
+  ClientKey& key = this->key(name);
+  const auto operation = std::make_shared<ClientOperation>(key.shards());
+  const auto requests = key.pull(key.floats(out), now.load(), operation);
+  key.last_pull = ClientOperation::work_of(operation);
   submit(requests);
-  return key.pull;
+  return key.last_pull;
 }
 
 Work ParameterServerClient::Impl::push_pull(const std::string& name, Tensor gradient, Tensor out) {
   const std::lock_guard lock(mutex_);
-  Key& key = this->key(name);
-  const auto pushed = floats(name, key, gradient);
-  const std::size_t shards = key.shards.size();
+  ClientKey& key = this->key(name);
+  const auto pushed = key.floats(gradient);
+  const std::size_t shards = key.shards();
   // flush() must not wait for the pull, which may need a clock() of this worker.
   const auto both = std::make_shared<ClientOperation>(shards > 0 ? shards + 1 : 0);
   const auto push = std::make_shared<ClientOperation>(shards, both);
-  const auto pulls = pull_requests(name, key, floats(name, key, out), now.load() + 1, both);
-  const auto pushes = push_requests(name, key, pushed, push);
-  key.pull = ClientOperation::work_of(both);
+  const auto pulls = key.pull(key.floats(out), now.load() + 1, both);
+  const auto pushes = key.push(pushed, now.load(), push);
+  key.last_pull = ClientOperation::work_of(both);
   keep_for_flush(ClientOperation::work_of(push));
   submit(pushes);
   submit(pulls);
-  return key.pull;
+  return key.last_pull;
 }
 
 void ParameterServerClient::Impl::clock() {
@@ -344,9 +229,7 @@ void ParameterServerClient::Impl::flush() {
 
 std::vector<float> ParameterServerClient::Impl::residual(const std::string& name) {
   const std::lock_guard lock(mutex_);
-  Key& known = key(name);
-  const std::lock_guard still(known.mutex);
-  return {known.residual.begin(), known.residual.end()};
+  return key(name).residual();
 }
 
 ParameterServerClient::ParameterServerClient(const ParameterServerClientOptions& options)
