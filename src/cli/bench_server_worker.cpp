@@ -24,11 +24,11 @@ constexpr std::size_t stride(std::size_t count) { return (count + kLine - 1) / k
 BenchServerWorker::BenchServerWorker(const ParameterServerClientOptions& options, Communicator& workers,
                                      std::uint64_t key_bytes, std::size_t keys)
     : workers_(workers),
-      client_(options),
       count_(key_bytes / sizeof(float)),
       values_(keys * stride(count_)),
       gradients_(keys * stride(count_)),
-      probe_(options.servers.size() * kProbePerServer) {
+      probe_(options.servers.size() * kProbePerServer),
+      client_(options) {
   client_.init(kProbe, std::span(probe_));
   for (std::size_t key = 0; key < keys; ++key) {
     names_.push_back(fmt::format("bench/{}/{}", key_bytes, key));

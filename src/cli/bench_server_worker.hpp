@@ -40,12 +40,12 @@ class BenchServerWorker {
   [[nodiscard]] std::uint64_t wire_bytes() const;
 
   Communicator& workers_;
-  ParameterServerClient client_;
   std::size_t count_;  ///< of a key's elements
   std::vector<std::string> names_;
   base::AlignedVector<float> values_;
   base::AlignedVector<float> gradients_;
   base::AlignedVector<float> probe_;  ///< the value of a key that nobody pushes to
+  ParameterServerClient client_;      ///< goes before what it was lent
 };
 
 }  // namespace gradwire::cli

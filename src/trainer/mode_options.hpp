@@ -16,6 +16,10 @@ enum class Mode : std::uint8_t { allreduce, server, local, bmuf, elastic, groups
 [[nodiscard]] Mode parse_mode(std::string_view name);
 [[nodiscard]] std::string to_string(Mode mode);
 
+[[nodiscard]] constexpr bool uses_servers(Mode mode) noexcept {
+  return mode == Mode::server || mode == Mode::elastic || mode == Mode::groups;
+}
+
 /// Whether a rank may die, or come back, without ending the others.
 [[nodiscard]] constexpr bool outlives_ranks(Mode mode) noexcept {
   return mode == Mode::server || mode == Mode::elastic;

@@ -13,8 +13,10 @@ struct SgdOptions {
   float weight_decay = 0;
 };
 
-/// Stochastic gradient descent: v = momentum v + g + weight_decay w, then w -= learning_rate v. The gradient
-/// is the mean over ranks, so momentum comes after averaging.
+[[nodiscard]] bool is_finite(std::span<const float> values) noexcept;
+
+/// Stochastic gradient descent: v = momentum v + g + weight_decay w, then w -= learning_rate v. In the modes
+/// that average gradients g is the mean over ranks, so that momentum comes after averaging.
 class Sgd {
  public:
   Sgd(std::size_t count, const SgdOptions& options) : options_(options), velocity_(count) {}

@@ -19,8 +19,6 @@ void require(bool holds, std::string_view happened, std::string_view advice) {
   if (!holds) throw Error(ErrorCode::invalid_argument, happened, advice);
 }
 
-bool uses_servers(Mode mode) { return mode == Mode::server || mode == Mode::elastic || mode == Mode::groups; }
-
 /// What only some modes can do is refused in the others, and not ignored.
 void validate_mode(const TrainOptions& options) {
   const ModeOptions& modes = options.modes;
@@ -41,7 +39,8 @@ void validate_mode(const TrainOptions& options) {
           "leave --servers and --server-addresses out");
   require(!uses_servers(options.mode) || !modes.server_addresses.empty(), mode + " needs servers",
           "give --servers N to start some, or --server-addresses");
-  require(!uses_servers(options.mode) || options.sgd.weight_decay == 0, mode + " has no --weight-decay",
+  const bool optimizes = options.mode != Mode::server && options.mode != Mode::groups;
+  require(optimizes || options.sgd.weight_decay == 0, mode + " has no --weight-decay",
           "leave it out: the optimizer runs on the servers");
   require(outlives_ranks(options.mode) || !options.rejoin,
           mode + " has no --rejoin: it needs all ranks, always",

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "gradwire/error.hpp"
@@ -45,10 +46,12 @@ class TrainingMode {
   virtual void ready(int /*parameter*/) {}
   /// All gradients are complete. Brings the weights to where the next forward pass finds them, and returns
   /// the loss to show: the mean over ranks where the mode knows it, else this rank's own. Throws
-  /// Error(non_finite) when it or a gradient is not finite.
+  /// Error(non_finite) when it or a gradient is not finite: on all ranks where they share the mean, else on
+  /// the rank whose it is, before others get anything of it.
   virtual double finish_step(std::uint64_t step) = 0;
-  /// Somebody is about to look at the weights: what is under way comes to its end, and ranks that are to
-  /// agree do.
+  /// No further step comes: what is under way comes to its end.
+  virtual void finish() {}
+  /// Somebody is about to look at the weights: ranks that are to agree do.
   virtual void settle() {}
 
   /// Sent by this rank since begin(), headers included, to other ranks and to servers.
@@ -57,8 +60,6 @@ class TrainingMode {
   [[nodiscard]] virtual ParameterServerClientReport server_report() const { return {}; }
   /// Time spent waiting for others since begin().
   [[nodiscard]] virtual double exposed_seconds() const = 0;
-  /// Whether ranks hold the same weights after settle().
-  [[nodiscard]] virtual bool keeps_replicas_identical() const noexcept { return true; }
 
   /// The mode's own part of a checkpoint, apart from the weights. Modes without checkpoints are never asked.
   virtual void save(Checkpoint& /*checkpoint*/) {}
@@ -71,6 +72,8 @@ class TrainingMode {
 [[nodiscard]] Error diverged(const std::string& what, std::uint64_t step);
 /// Throws it unless the loss is finite.
 void require_finite_loss(double loss, std::uint64_t step);
+/// Throws it unless all gradients are.
+void require_finite_gradients(std::span<const float> gradients, std::uint64_t step);
 
 /// Of options.mode. Collective. Throws Error.
 std::unique_ptr<TrainingMode> make_mode(const ModeContext& context);

@@ -51,8 +51,7 @@ class TrainingRun {
         model_(layer_widths(options, data), std::max(options.batch, kRowsOfEvaluation)),
         sampler_(data.train.count(), ranks_.rank(), ranks_.size(), options.batch, options.seed),
         total_steps_(options.steps != 0 ? options.steps : options.epochs * sampler_.steps_per_epoch()),
-        pacer_(parse_straggler(options.straggler), options.min_step_ms, ranks_.rank(), options.seed),
-        mode_(make_mode({ranks_, options_, model_})) {}
+        pacer_(parse_straggler(options.straggler), options.min_step_ms, ranks_.rank(), options.seed) {}
 
   TrainReport run(const ProgressCallback& progress);
 
@@ -125,6 +124,8 @@ void TrainingRun::require_agreement() {
                         {"--warm-start", fmt::to_string(options_.warm_start)},
                         {"--overlap", options_.overlap ? "given" : "left out"},
                         {"--bucket-bytes", fmt::to_string(options_.bucket_bytes)},
+                        {"--straggler", options_.straggler.empty() ? "left out" : options_.straggler},
+                        {"--min-step", fmt::to_string(options_.min_step_ms)},
                         {"--eval-every", fmt::to_string(options_.eval_every)},
                         {"--checkpoint", options_.checkpoint.empty() ? "left out" : "given"},
                         {"--checkpoint-every", fmt::to_string(options_.checkpoint_every)},
@@ -133,6 +134,7 @@ void TrainingRun::require_agreement() {
 
 void TrainingRun::begin() {
   if (!options_.rejoin) require_agreement();
+  mode_ = make_mode({ranks_, options_, model_});
   const int sharing = options_.rejoin ? ranks_.size() : ranks_sharing(ranks_.comm(), usable_cores());
   threads_ = options_.threads != 0 ? options_.threads : default_gemm_threads(sharing);
   set_gemm_threads(threads_);
@@ -182,6 +184,7 @@ void TrainingRun::train_step(std::uint64_t step) {
 }
 
 void TrainingRun::evaluate() {
+  if (next_step_ == total_steps_) mode_->finish();
   mode_->settle();
   accuracy_ = test_accuracy(ranks_, model_, data_).value_or(accuracy_);
   report_.evaluations.push_back(

@@ -14,7 +14,7 @@ namespace gradwire::trainer {
 struct TrainProgress {
   std::uint64_t step = 0;
   std::uint64_t total_steps = 0;
-  double train_loss = 0;      ///< mean over all ranks' samples of this step
+  double train_loss = 0;      ///< of this step: TrainingMode::finish_step() says whose samples' mean
   double test_accuracy = -1;  ///< of the last evaluation; below 0 before the first
   double seconds = 0;
 };
@@ -22,9 +22,10 @@ struct TrainProgress {
 using ProgressCallback = std::function<void(const TrainProgress&)>;
 
 /// Trains an MLP on `data`, this rank's part of it; collective. Equal options, rank count and codec give
-/// equal weights, bit for bit. Throws Error: what validate() throws; non_finite on every rank when a loss or
-/// gradient is NaN or infinite; what communication throws. Once training has begun, the modes that do not
-/// need all ranks go on when one is lost; `notice` is told so.
+/// equal weights, bit for bit, in the modes whose ranks wait for each other: docs/modes.md. Throws Error:
+/// what validate() throws; non_finite when a loss or gradient is NaN or infinite, on every rank where they
+/// share its mean, else where it is; what communication throws. Once training has begun, the modes that do
+/// not need all ranks go on when one is lost; `notice` is told so.
 TrainReport train(RankGroup ranks, const TrainOptions& options, const Dataset& data,
                   const ProgressCallback& progress = {}, const NoticeCallback& notice = {});
 

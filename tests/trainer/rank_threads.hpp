@@ -105,6 +105,20 @@ inline Outcome train_ranks(int ranks, const TrainOptions& options, const Dataset
   return outcomes[0];
 }
 
+/// In modes whose ranks may see losses of their own, but end with the same model.
+inline TrainReport train_mode(int ranks, const TrainOptions& options, const Dataset& data) {
+  auto outcomes = run_ranks(ranks, [&](Communicator comm, const ProgressCallback& progress) {
+    return train(RankGroup(std::move(comm)), options, data, progress);
+  });
+  for (const auto& outcome : outcomes) {
+    EXPECT_FALSE(outcome.error) << outcome.error->what();
+    if (outcome.error) return {};
+    EXPECT_TRUE(outcome.report->replicas_identical);
+    EXPECT_EQ(outcome.report->weights_fingerprint, outcomes[0].report->weights_fingerprint);
+  }
+  return *outcomes[0].report;
+}
+
 inline void expect_errors(const std::vector<Outcome>& outcomes, ErrorCode code, const std::string& reason) {
   for (std::size_t rank = 0; rank < outcomes.size(); ++rank) {
     ASSERT_TRUE(outcomes[rank].error) << "rank " << rank << " succeeded";

@@ -40,7 +40,7 @@ void DelayedMode::apply(std::uint64_t step) {
     throw diverged("a gradient became NaN or infinite", step);
 }
 
-void DelayedMode::settle() {
+void DelayedMode::finish() {
   if (is_under_way_) apply(last_step_);
 }
 

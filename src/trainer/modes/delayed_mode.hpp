@@ -17,7 +17,7 @@ class DelayedMode final : public TrainingMode {
   void note_loss(double loss) override;
   double finish_step(std::uint64_t step) override;
   /// Applies what is under way.
-  void settle() override;
+  void finish() override;
 
   [[nodiscard]] std::uint64_t wire_bytes() const override;
   [[nodiscard]] double exposed_seconds() const override;

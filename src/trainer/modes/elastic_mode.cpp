@@ -10,9 +10,9 @@ namespace gradwire::trainer {
 ElasticMode::ElasticMode(const ModeContext& context)
     : context_(context),
       sgd_(context.model.weights().size(), context.options.sgd),
-      worker_(context, context.ranks.rank(), context.ranks.size(), "asp"),
       centre_(context.model.weights().size()),
-      difference_(context.model.weights().size()) {}
+      difference_(context.model.weights().size()),
+      worker_(context, context.ranks.rank(), context.ranks.size(), "asp") {}
 
 void ElasticMode::begin(std::uint64_t /*first*/) {
   std::ranges::copy(context_.model.weights(), centre_.begin());

@@ -33,9 +33,9 @@ class ElasticMode final : public TrainingMode {
 
   ModeContext context_;
   Sgd sgd_;
-  ServerWorker worker_;
   FloatArena centre_;
   FloatArena difference_;
+  ServerWorker worker_;  ///< goes before what it was lent
   OwnWeights own_;
   double loss_ = 0;
   double exposed_seconds_ = 0;

@@ -18,7 +18,7 @@ std::size_t bucket_bytes_in_use(const TrainOptions& options) {
 Reducer make_reducer(Communicator& comm, const ModeContext& context, std::span<float> loss,
                      std::span<float> arena, bool overlap) {
   std::vector<NamedTensor> tensors;
-  tensors.push_back({"loss", Tensor(loss)});
+  if (!loss.empty()) tensors.push_back({"loss", Tensor(loss)});
   for (const auto& parameter : context.model.parameters()) {
     tensors.push_back({parameter.name, Tensor(arena.subspan(parameter.offset, parameter.count))});
   }

@@ -12,8 +12,8 @@ namespace gradwire::trainer {
 /// How large buckets are where the options leave it open.
 [[nodiscard]] std::size_t bucket_bytes_in_use(const TrainOptions& options);
 
-/// A Reducer of the loss and of everything in `arena`, which has the layout of the model's weights, over the
-/// ranks of `comm`.
+/// A Reducer of the loss, if any, and of everything in `arena`, which has the layout of the model's weights,
+/// over the ranks of `comm`.
 [[nodiscard]] Reducer make_reducer(Communicator& comm, const ModeContext& context, std::span<float> loss,
                                    std::span<float> arena, bool overlap);
 /// wait(), and Error(non_finite) that names the step.

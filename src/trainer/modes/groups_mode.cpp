@@ -38,6 +38,7 @@ double GroupsMode::finish_step(std::uint64_t step) {
   wait_for_gradients(reducer_, step);
   const auto loss = static_cast<double>(loss_slot_[0]);
   require_finite_loss(loss, step);
+  require_finite_gradients(context_.model.gradients(), step);
   if (worker_) {
     worker_->push_all(context_.model.gradients());
     worker_->clock();

@@ -17,8 +17,7 @@ ModelAveragingMode::ModelAveragingMode(const ModeContext& context)
       // Each rank's movement enters the mean as one of so many: momentum brings it to its full effect.
       block_decay_(context.options.mode == Mode::bmuf ? 1.0F - 1.0F / static_cast<float>(context.ranks.size())
                                                       : 0.0F),
-      loss_slot_(1),
-      reducer_(make_reducer(context.ranks.comm(), context, loss_slot_, movement_, false)) {}
+      reducer_(make_reducer(context.ranks.comm(), context, {}, movement_, false)) {}
 
 void ModelAveragingMode::begin(std::uint64_t /*first*/) {
   std::ranges::copy(context_.model.weights(), base_.begin());
@@ -44,7 +43,6 @@ void ModelAveragingMode::average() {
   steps_alone_ = 0;
   const auto weights = context_.model.weights();
   std::ranges::transform(weights, base_, movement_.begin(), std::minus<>());
-  for (int i = 0; i <= static_cast<int>(context_.model.parameters().size()); ++i) reducer_.ready(i);
   wait_for_gradients(reducer_, last_step_);
   for (std::size_t i = 0; i < weights.size(); ++i) {
     momentum_[i] = block_decay_ * momentum_[i] + movement_[i];

@@ -34,7 +34,6 @@ class ModelAveragingMode final : public TrainingMode {
   FloatArena movement_;  ///< since then; the mean over ranks once averaged
   FloatArena momentum_;  ///< of blocks
   float block_decay_;    ///< 0: plain averaging
-  FloatArena loss_slot_;
   double loss_ = 0;
   std::uint64_t steps_alone_ = 0;
   std::uint64_t last_step_ = 0;

@@ -23,11 +23,12 @@ void ServerMode::ready(int parameter) {
 void ServerMode::exchange_next() {
   const int parameter = held_back_.front();
   held_back_.pop_front();
-  worker_.push_pull(parameter, context_.model.gradient(parameter), context_.model.weights());
+  const auto gradient = context_.model.gradient(parameter);
+  require_finite_gradients(gradient, step_);
+  worker_.push_pull(parameter, gradient, context_.model.weights());
 }
 
-double ServerMode::finish_step(std::uint64_t step) {
-  require_finite_loss(loss_, step);
+double ServerMode::finish_step(std::uint64_t /*step*/) {
   const auto begin = std::chrono::steady_clock::now();
   while (!held_back_.empty()) exchange_next();
   worker_.clock();
@@ -43,7 +44,16 @@ std::uint64_t ServerMode::next_step(std::uint64_t planned) const {
   return std::max(planned, worker_.clocks());
 }
 
-void ServerMode::begin_step(std::uint64_t /*step*/) { own_.restore(context_.model.weights()); }
+void ServerMode::begin_step(std::uint64_t step) {
+  step_ = step;
+  own_.restore(context_.model.weights());
+}
+
+/// Gradients are pushed as they come: what is wrong has to be known before.
+void ServerMode::note_loss(double loss) {
+  require_finite_loss(loss, step_);
+  loss_ = loss;
+}
 
 void ServerMode::settle() {
   own_.keep(context_.model.weights());

@@ -16,7 +16,7 @@ class ServerMode final : public TrainingMode {
 
   void begin(std::uint64_t first) override;
   void begin_step(std::uint64_t step) override;
-  void note_loss(double loss) override { loss_ = loss; }
+  void note_loss(double loss) override;
   void ready(int parameter) override;
   double finish_step(std::uint64_t step) override;
   /// Shows rank 0's weights on all ranks, which may have pulled others.
@@ -28,12 +28,13 @@ class ServerMode final : public TrainingMode {
   [[nodiscard]] double exposed_seconds() const override { return exposed_seconds_; }
 
  private:
-  ModeContext context_;
-  ServerWorker worker_;
   void exchange_next();
 
+  ModeContext context_;
+  ServerWorker worker_;
   OwnWeights own_;
   std::deque<int> held_back_;  ///< parameters whose gradients are complete
+  std::uint64_t step_ = 0;
   double loss_ = 0;
   double exposed_seconds_ = 0;
 };
