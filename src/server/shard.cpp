@@ -68,7 +68,10 @@ void Shard::hold(std::uint64_t stamp, std::uint32_t worker, std::uint64_t sessio
 }
 
 void Shard::settle(std::uint64_t clock) {
-  while (!held_.empty() && held_.begin()->first < clock) {
+  while (true) {
+    // First of all what there was no memory for after the last step: each is a version.
+    refresh(1);
+    if (held_.empty() || held_.begin()->first >= clock) return;
     const auto& held = held_.begin()->second;
     if (held.empty()) {  // there was no memory for the first one
       held_.erase(held_.begin());
@@ -82,10 +85,9 @@ void Shard::settle(std::uint64_t clock) {
       workers += i == 0 || held[i].worker != held[i - 1].worker || held[i].session != held[i - 1].session;
     }
     step(payloads, {.factor = 1.0F / static_cast<float>(workers), .weight = 1.0F});
-    // First of all, since a step must not be taken twice.
+    // Before anything else, since a step must not be taken twice.
     auto done = held_.extract(held_.begin());
     for (Held& push : done.mapped()) spare_->give(std::move(push.payload));
-    refresh(1);
   }
 }
 

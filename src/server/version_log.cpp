@@ -14,22 +14,24 @@ VersionLog::VersionLog(std::shared_ptr<const compress::Codec> codec, std::span<c
 }
 
 void VersionLog::seal(std::span<const float> value) {
+  if (!codec_->identity()) {
+    // Memory that is not there is noticed before anything has changed.
+    difference_.resize(std::max(difference_.size(), std::min(value.size(), piece_elements(*codec_))));
+    auto frame = std::make_shared<Payload>(codec_->max_payload(value.size()));
+    std::byte* out = frame->data();
+    frames_.push_back(std::move(frame));
+    for_each_piece(*codec_, value.size(), [&](std::size_t first, std::size_t count) {
+      const float* const x = value.data() + first;
+      float* const estimate = estimate_.data() + first;
+      float* const difference = difference_.data();
+      for (std::size_t i = 0; i < count; ++i) difference[i] = x[i] - estimate[i];
+      const std::size_t bytes = codec_->encode({.value = difference, .count = count}, out).bytes;
+      codec_->decode_add({out, bytes}, estimate, count, 1.0F);
+      out += bytes;
+    });
+    if (frames_.size() > kept_) frames_.pop_front();
+  }
   ++version_;
-  if (codec_->identity()) return;
-  auto frame = std::make_shared<Payload>(codec_->max_payload(value.size()));
-  std::byte* out = frame->data();
-  for_each_piece(*codec_, value.size(), [&](std::size_t first, std::size_t count) {
-    difference_.resize(std::max(difference_.size(), count));
-    const float* const x = value.data() + first;
-    float* const estimate = estimate_.data() + first;
-    float* const difference = difference_.data();
-    for (std::size_t i = 0; i < count; ++i) difference[i] = x[i] - estimate[i];
-    const std::size_t bytes = codec_->encode({.value = difference, .count = count}, out).bytes;
-    codec_->decode_add({out, bytes}, estimate, count, 1.0F);
-    out += bytes;
-  });
-  frames_.push_back(std::move(frame));
-  if (frames_.size() > kept_) frames_.pop_front();
 }
 
 std::optional<std::vector<SealedFrame>> VersionLog::since(std::uint64_t version) const {

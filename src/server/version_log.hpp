@@ -28,7 +28,7 @@ class VersionLog {
   /// Version 0 is `value` as it is. At most `kept` frames are kept, and never more than the value has bytes.
   VersionLog(std::shared_ptr<const compress::Codec> codec, std::span<const float> value, std::uint32_t kept);
 
-  /// A new version, as near to `value` as the codec gets.
+  /// A new version, as near to `value` as the codec gets. Where memory is short nothing has changed.
   void seal(std::span<const float> value);
 
   [[nodiscard]] std::uint64_t version() const noexcept { return version_; }

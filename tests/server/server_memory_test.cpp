@@ -1,0 +1,93 @@
+// Where memory is short a request fails, and the server's state is what it was.
+
+#include <gtest/gtest.h>
+
+#include <new>
+#include <optional>
+
+#include "server/shard.hpp"
+#include "server/version_log.hpp"
+#include "server_calls.hpp"
+#include "short_memory.hpp"
+
+namespace gradwire::server {
+namespace {
+
+/// More than one piece.
+constexpr std::size_t kCount = 10'000;
+
+Floats wave(float phase) {
+  Floats values(kCount);
+  for (std::size_t i = 0; i < kCount; ++i) values[i] = phase * static_cast<float>(i % 7);
+  return values;
+}
+
+/// False when it got no memory: that of the allocation after `spared` others.
+template <typename F>
+bool with_short_memory(std::size_t spared, F&& call) {
+  try {
+    const ShortMemory memory([&](std::size_t) { return spared-- == 0; });
+    call();
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  return true;
+}
+
+TEST(ServerMemory, AVersionThatGotNoneIsSealedLater) {
+  const auto codec = compress::make_codec("onebit");
+  std::size_t failures = 0;
+  // Some of them find room in the list of frames, and some do not.
+  for (int before = 0; before < 40; ++before) {
+    bool sealed = false;
+    for (std::size_t spared = 0; !sealed; ++spared) {
+      VersionLog log(codec, wave(0), 16);
+      for (int i = 0; i < before; ++i) log.seal(wave(static_cast<float>(i)));
+      const std::uint64_t version = log.version();
+      const auto estimate = log.estimate({});
+      const Floats held(estimate.begin(), estimate.end());
+
+      sealed = with_short_memory(spared, [&, value = wave(-1)] { log.seal(value); });
+      failures += sealed ? 0 : 1;
+      if (!sealed) {
+        ASSERT_EQ(log.version(), version);
+        ASSERT_EQ(Floats(estimate.begin(), estimate.end()), held);
+        ASSERT_TRUE(log.since(version)->empty());
+        log.seal(wave(-1));
+      }
+      Floats followed = held;
+      ASSERT_TRUE(log.since(version) && log.since(version)->size() == 1);
+      codec->decode_add(*log.since(version)->front(), followed.data(), kCount, 1.0F);
+      ASSERT_EQ(Floats(estimate.begin(), estimate.end()), followed);
+    }
+  }
+  EXPECT_GT(failures, 2 * 40U);
+}
+
+TEST(ServerMemory, InStepTheBitsAreTheSameWhereItWasShort) {
+  const auto none = compress::make_codec("none");
+  const auto run = [&](std::optional<std::size_t> spared, bool& was_whole) {
+    Shard shard({.key = "w", .optimizer = "sgd:lr=0.3", .total = kCount, .first = 0, .count = kCount},
+                {.push = none, .pull = compress::make_codec("onebit")}, wave(1));
+    for (const std::uint64_t stamp : {0U, 1U, 2U}) {
+      for (const std::uint32_t worker : {0U, 1U}) {
+        Payload payload = plain(wave(static_cast<float>(stamp + worker)));
+        shard.hold(stamp, worker, 1, payload);
+      }
+    }
+    was_whole = !spared || with_short_memory(*spared, [&] { shard.settle(3); });
+    shard.settle(3);
+    EXPECT_EQ(shard.log().version(), 3U);
+    return Floats(shard.estimate().begin(), shard.estimate().end());
+  };
+  bool was_whole = false;
+  const Floats expected = run(std::nullopt, was_whole);
+  std::size_t spared = 0;
+  do {
+    ASSERT_EQ(run(spared++, was_whole), expected);
+  } while (!was_whole);
+  EXPECT_GT(spared, 10U);
+}
+
+}  // namespace
+}  // namespace gradwire::server
