@@ -46,7 +46,7 @@ def parse_arguments():
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--ranks", type=int, default=4)
     parser.add_argument("--link-rate", default="100mbit", help="of the timed runs (%(default)s)")
-    parser.add_argument("--timed-steps", default="64", help="how long they are (%(default)s)")
+    parser.add_argument("--timed-steps", default="24", help="how long they are (%(default)s)")
     parser.add_argument("--stragglers", action="store_true", help="time consistencies with slow steps")
     parser.add_argument("options", nargs="*", help="more options of gradwire train, after --")
     arguments = parser.parse_args()

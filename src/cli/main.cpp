@@ -17,7 +17,7 @@ namespace {
 
 constexpr const char* kFooter = R"(
 Exit status: 0 all is well; 1 something failed or a check did not hold; 2 the command line makes no sense;
-`gradwire run` returns that of the first rank that failed.
+whoever starts ranks here returns that of the first one that failed, 128 + N for signal N.
 
 Examples:
   gradwire info

@@ -165,7 +165,8 @@ void add_model_options(CLI::App& app, trainer::TrainOptions& options) {
       ->capture_default_str()
       ->group("Model");
   app.add_option("--lr", options.sgd.learning_rate, "Learning rate")->capture_default_str()->group("Model");
-  app.add_option("--momentum", options.sgd.momentum, "Momentum, applied after averaging")
+  app.add_option("--momentum", options.sgd.momentum,
+                 "Momentum; after averaging in the modes that average gradients")
       ->capture_default_str()
       ->group("Model");
   app.add_option("--weight-decay", options.sgd.weight_decay, "Weight decay")

@@ -98,8 +98,8 @@ std::string to_table(const TrainReport& report) {
   const TrainOptions& o = report.options;
   std::string text;
   const auto out = std::back_inserter(text);
-  fmt::format_to(out, "{}, MLP {}, {} ranks x batch {}, codec {}, algorithm {}{}\n\n", report.data,
-                 joined(report.widths, "-"), report.ranks, o.batch, o.codec, o.algorithm,
+  fmt::format_to(out, "{}, MLP {}, {} ranks x batch {}, mode {}, codec {}, algorithm {}{}\n\n", report.data,
+                 joined(report.widths, "-"), report.ranks, o.batch, to_string(o.mode), o.codec, o.algorithm,
                  o.link_rate.empty() ? "" : ", links of " + o.link_rate);
   fmt::format_to(out, "  {:>5}  {:>10}  {:>13}  {:>8}  {:>8}\n", "epoch", "train loss", "test accuracy",
                  "seconds", "in all");
@@ -108,7 +108,7 @@ std::string to_table(const TrainReport& report) {
                    100 * e.test_accuracy, e.seconds, e.cumulative_seconds);
   }
   fmt::format_to(out, "\n  {:<22}{:.2f} %\n", "test accuracy", 100 * report.test_accuracy);
-  fmt::format_to(out, "  {:<22}{:.2f} ms, of which {:.2f} ms waiting for gradients\n", "a step takes",
+  fmt::format_to(out, "  {:<22}{:.2f} ms, of which {:.2f} ms waiting for others\n", "a step takes",
                  milliseconds_per_step(report),
                  report.steps == 0
                      ? 0.0
