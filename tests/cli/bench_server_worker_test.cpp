@@ -2,44 +2,19 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "bench_ranks.hpp"
 #include "cli/bench_timing.hpp"
-#include "gradwire/communicator.hpp"
 #include "gradwire/parameter_server.hpp"
-#include "gradwire/store.hpp"
 
 namespace gradwire::cli {
 namespace {
 
 constexpr int kWorkers = 2;
-
-/// Ranks as threads of this process.
-void as_ranks(const std::function<void(Communicator&, BenchBoard&)>& body) {
-  const auto store = make_memory_store();
-  std::vector<std::thread> threads;
-  threads.reserve(kWorkers);
-  for (int rank = 0; rank < kWorkers; ++rank) {
-    threads.emplace_back([&, rank] {
-      CommunicatorOptions options;
-      options.rank = rank;
-      options.world_size = kWorkers;
-      options.store = store;
-      options.transport = "inproc";
-      Communicator communicator(options);
-      BenchBoard board(store, rank, kWorkers, std::chrono::seconds(20));
-      body(communicator, board);
-      communicator.barrier();
-    });
-  }
-  for (auto& thread : threads) thread.join();
-}
 
 class BenchServerWorkerTest : public testing::TestWithParam<const char*> {};
 
@@ -49,7 +24,7 @@ TEST_P(BenchServerWorkerTest, MovesEveryKeyInEveryRepetition) {
   constexpr int kRepetitions = 3;
   const std::string codec = GetParam();
   const ParameterServer server(ParameterServerOptions{});
-  as_ranks([&](Communicator& workers, BenchBoard&) {
+  as_ranks(kWorkers, [&](Communicator& workers, BenchBoard&) {
     ParameterServerClientOptions options;
     options.servers = {server.address()};
     options.worker = workers.rank();
@@ -83,7 +58,7 @@ TEST_P(BenchServerWorkerTest, MovesEveryKeyInEveryRepetition) {
 INSTANTIATE_TEST_SUITE_P(Codecs, BenchServerWorkerTest, testing::Values("none", "onebit"));
 
 TEST(BenchTiming, RanksTimesAreTheSlowestOrAll) {
-  as_ranks([](Communicator& communicator, BenchBoard& board) {
+  as_ranks(kWorkers, [](Communicator& communicator, BenchBoard& board) {
     const bool first = communicator.rank() == 0;
     const std::vector<double> times = first ? std::vector<double>{3, 1, 5} : std::vector<double>{2, 4, 1};
     const auto slowest = slowest_times(times, board);
@@ -102,7 +77,7 @@ TEST(BenchTiming, QuantilesAreValuesThatWereMeasured) {
 }
 
 TEST(BenchTiming, RepetitionsFitIntoTheTime) {
-  as_ranks([](Communicator& communicator, BenchBoard& board) {
+  as_ranks(kWorkers, [](Communicator& communicator, BenchBoard& board) {
     // Rank 0 decides for all.
     const double factor = communicator.rank() == 0 ? 1 : 100;
     const auto takes = [factor](double seconds) { return [=] { return factor * seconds; }; };

@@ -2,12 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <thread>
 #include <vector>
 
+#include "bench_ranks.hpp"
 #include "cli/bench_check.hpp"
 #include "cli/bench_inputs.hpp"
 #include "cli/bench_lists.hpp"
@@ -75,39 +74,26 @@ TEST(BenchInputs, AHashSeesEveryBitAndEveryExchange) {
 template <typename Spoil>
 std::pair<BenchResult, std::string> check(const std::string& codec, const Spoil& spoil) {
   constexpr int kRanks = 3;
-  const auto store = make_memory_store();
   std::pair<BenchResult, std::string> verdict;
-  std::vector<std::thread> threads;
-  threads.reserve(kRanks);
-  for (int rank = 0; rank < kRanks; ++rank) {
-    threads.emplace_back([&, rank] {
-      CommunicatorOptions options;
-      options.rank = rank;
-      options.world_size = kRanks;
-      options.store = store;
-      options.transport = "inproc";
-      Communicator communicator(options);
-      BenchBoard board(store, rank, kRanks, std::chrono::seconds(20));
-      BenchCase one;
-      one.codec = codec;
-      one.values.resize(3000);
-      if (codec != "none") one.residual.resize(one.values.size());
-      OperationTensor tensor;
-      tensor.tensor = Tensor(one.values);
-      tensor.residual = one.residual;
-      OperationOptions operation;
-      operation.codec = codec;
-      operation.algorithm = "ring";
-      one.plan = communicator.plan_allreduce({&tensor, 1}, operation);
-      std::vector<float> elsewhere(one.values.size());
-      spoil(rank, one, elsewhere);
-      BenchResult result;
-      const std::string difference = check_against_oracle(one, communicator, board, result);
-      if (rank == 0) verdict = {result, difference};
-      communicator.barrier();
-    });
-  }
-  for (auto& thread : threads) thread.join();
+  as_ranks(kRanks, [&](Communicator& communicator, BenchBoard& board) {
+    const int rank = communicator.rank();
+    BenchCase one;
+    one.codec = codec;
+    one.values.resize(3000);
+    if (codec != "none") one.residual.resize(one.values.size());
+    OperationTensor tensor;
+    tensor.tensor = Tensor(one.values);
+    tensor.residual = one.residual;
+    OperationOptions operation;
+    operation.codec = codec;
+    operation.algorithm = "ring";
+    one.plan = communicator.plan_allreduce({&tensor, 1}, operation);
+    std::vector<float> elsewhere(one.values.size());
+    spoil(rank, one, elsewhere);
+    BenchResult result;
+    const std::string difference = check_against_oracle(one, communicator, board, result);
+    if (rank == 0) verdict = {result, difference};
+  });
   return verdict;
 }
 

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
+#include <optional>
 #include <thread>
 
 #include "service_host.hpp"
@@ -14,6 +16,43 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+
+CallerId first_caller(Service& service) {
+  while (true) {
+    service.wait(Clock::now() + seconds(1));
+    service.progress();
+    if (const auto callers = service.arrivals(); !callers.empty()) return callers.front();
+  }
+}
+
+/// Nothing when `body` comes to its end.
+std::optional<Error> error_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error;
+  }
+  return std::nullopt;
+}
+
+/// What a caller sees that is answered once, and waits for more.
+std::optional<Error> end_after_one_exchange(Endpoint& endpoint) {
+  return error_of([&] {
+    exchange(endpoint, 1, 100);
+    receive(endpoint, 1);
+  });
+}
+
+/// Keeps the service going until the thread has ended.
+void join_beside(std::thread& thread, const std::function<void()>& keep_going) {
+  std::atomic<bool> ended{false};
+  std::thread watch([&] {
+    thread.join();
+    ended = true;
+  });
+  while (!ended) keep_going();
+  watch.join();
+}
 
 class Serving : public testing::TestWithParam<Way> {
  protected:
@@ -69,29 +108,18 @@ TEST_P(Serving, FramesBeforeTheEndCanBeTakenLate) {
       for (std::uint64_t i = 0; i < kFrames; ++i) send(endpoint, 1, header_for(0, 1, i), {});
     });
   });
-  std::vector<CallerId> callers;
-  while (callers.empty()) {
-    service.wait(Clock::now() + seconds(1));
-    service.progress();
-    callers = service.arrivals();
-  }
+  const CallerId id = first_caller(service);
   // Takes nothing until the caller is gone for sure.
-  std::atomic<bool> gone{false};
-  std::thread watch([&] {
-    caller.join();
-    gone = true;
-  });
-  while (!gone) service.progress();
-  watch.join();
+  join_beside(caller, [&] { service.progress(); });
   for (std::uint64_t i = 0; i < kFrames; ++i) {
     service.progress();
     EXPECT_TRUE(service.departures().empty()) << i;
-    ASSERT_NE(service.link(callers[0]).front(), nullptr) << i;
-    EXPECT_EQ(service.link(callers[0]).front()->header.operation, i);
-    service.link(callers[0]).pop();
+    ASSERT_NE(service.link(id).front(), nullptr) << i;
+    EXPECT_EQ(service.link(id).front()->header.operation, i);
+    service.link(id).pop();
   }
   host.serve_until([&] { return host.departed().size() == 1; });
-  EXPECT_THROW(static_cast<void>(service.link(callers[0])), Error);
+  EXPECT_THROW(static_cast<void>(service.link(id)), Error);
 }
 
 TEST_P(Serving, LetsAHundredCallersComeAndGo) {
@@ -145,26 +173,16 @@ TEST_P(Serving, TellsACallerWhyItIsDropped) {
     std::optional<Error> seen;
     std::thread caller([&] {
       const auto endpoint = call_service(to(host));
-      try {
-        exchange(*endpoint, 1, 100);
-        receive(*endpoint, 1);
-      } catch (const Error& error) {
-        seen = endpoint->abort(error);
-      }
+      const auto error = end_after_one_exchange(*endpoint);
+      if (error) seen = endpoint->abort(*error);
     });
     host.serve_until([&] { return host.frames() == 1; });
     host.service().drop(host.present().front(), Error(code, "the test said so", "do nothing", 17));
     EXPECT_THROW(static_cast<void>(host.service().link(host.present().front())), Error);
-    std::atomic<bool> ended{false};
-    std::thread watch([&] {
-      caller.join();
-      ended = true;
-    });
-    while (!ended) {
+    join_beside(caller, [&] {
       if (!host.service().progress()) host.service().wait(Clock::now() + milliseconds(10));
       EXPECT_TRUE(host.service().departures().empty()) << "who was dropped has not departed";
-    }
-    watch.join();
+    });
     ASSERT_TRUE(seen);
     EXPECT_EQ(seen->code(), code) << seen->what();
   }
@@ -176,12 +194,7 @@ TEST_P(Serving, SaysGoodbyeToWhomItDropsOrLeaves) {
     std::optional<Error> seen;
     std::thread caller([&] {
       const auto endpoint = call_service(to(host));
-      try {
-        exchange(*endpoint, 1, 100);
-        receive(*endpoint, 1);
-      } catch (const Error& error) {
-        seen = error;
-      }
+      seen = end_after_one_exchange(*endpoint);
     });
     host.serve_until([&] { return host.frames() == 1; });
     if (drops) host.service().drop(host.present().front(), std::nullopt);
@@ -201,35 +214,22 @@ TEST_P(Serving, ForgetsPayloadsOfWhomItDrops) {
   std::thread caller([&] {
     const auto endpoint = call_service(to(host));
     while (!dropped) std::this_thread::yield();  // and takes nothing
-    try {
+    seen = error_of([&] {
       while (true) receive(*endpoint, 1);
-    } catch (const Error& error) {
-      seen = error;
-    }
+    });
   });
-  std::vector<CallerId> callers;
-  while (callers.empty()) {
-    service.wait(Clock::now() + seconds(1));
-    service.progress();
-    callers = service.arrivals();
-  }
+  const CallerId id = first_caller(service);
   auto payload = std::make_unique<std::vector<std::byte>>(wire::kMaxPayload);
   const auto give_up = Clock::now() + milliseconds(200);
   while (Clock::now() < give_up) {
-    while (service.link(callers[0]).try_send({}, *payload)) {
+    while (service.link(id).try_send({}, *payload)) {
     }
     service.progress();
   }
-  service.drop(callers[0], std::nullopt);
+  service.drop(id, std::nullopt);
   payload.reset();
   dropped = true;
-  std::atomic<bool> ended{false};
-  std::thread watch([&] {
-    caller.join();
-    ended = true;
-  });
-  while (!ended) service.progress();
-  watch.join();
+  join_beside(caller, [&] { service.progress(); });
   ASSERT_TRUE(seen);
   EXPECT_EQ(seen->code(), ErrorCode::peer_lost);
   if (GetParam().kind == "tcp") {
