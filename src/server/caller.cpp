@@ -24,10 +24,9 @@ constexpr std::size_t kAhead = 4;
 
 }  // namespace
 
-Caller::Caller(ServerState& state, Tally& tally, std::uint32_t lease_ms)
+Caller::Caller(ServerState& state, Tally& tally)
     : state_(state),
       tally_(tally),
-      lease_ms_(lease_ms),
       plain_(compress::make_codec("none")),
       in_(Side::worker, "a caller"),
       out_(Side::server) {}

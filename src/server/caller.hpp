@@ -25,8 +25,7 @@ struct Tally {
 /// A worker's connection as the server sees it: takes requests off it, one after the other, and answers them.
 class Caller {
  public:
-  /// `codecs` are found out by the first Join.
-  Caller(ServerState& state, Tally& tally, std::uint32_t lease_ms);
+  Caller(ServerState& state, Tally& tally);
 
   /// Serves what has arrived; true when anything did. Throws Error when the connection has to end: what its
   /// peer sent makes no sense.
@@ -69,7 +68,6 @@ class Caller {
 
   ServerState& state_;
   Tally& tally_;
-  std::uint32_t lease_ms_;
   Time came_ = std::chrono::steady_clock::now();
   std::optional<Worker> worker_;
   std::shared_ptr<const compress::Codec> plain_;

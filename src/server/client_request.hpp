@@ -4,11 +4,9 @@
 #include <functional>
 #include <memory>
 #include <span>
-#include <vector>
 
 #include "server/client_operation.hpp"
 #include "server/messages.hpp"
-#include "server/payload.hpp"
 
 namespace gradwire::server {
 

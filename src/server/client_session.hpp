@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -16,7 +17,7 @@
 #include "server/client_request.hpp"
 #include "server/incoming_messages.hpp"
 #include "server/outgoing_messages.hpp"
-#include "transport/service.hpp"
+#include "transport/transport.hpp"
 
 namespace gradwire::server {
 

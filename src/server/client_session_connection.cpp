@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/client_session.hpp"
+#include "transport/service.hpp"
 
 namespace gradwire::server {
 namespace {

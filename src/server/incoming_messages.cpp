@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "gradwire/error.hpp"
@@ -23,31 +22,27 @@ std::string describe(const wire::Header& header) {
 
 }  // namespace
 
-const transport::Frame* IncomingMessages::front_head(transport::Link& link) const {
+template <typename Message>
+std::optional<Message> IncomingMessages::take_head(transport::Link& link,
+                                                   Message (*read)(std::span<const std::byte>,
+                                                                   std::string_view)) {
   const transport::Frame* const frame = link.front();
-  if (frame != nullptr && frame->header.kind != wire::FrameKind::message)
+  if (frame == nullptr) return std::nullopt;
+  if (frame->header.kind != wire::FrameKind::message)
     refuse(from_, describe(frame->header) + " where a message was due");
-  return frame;
+  Message message = read(frame->payload, from_);
+  number_ = number_of(message);
+  check(*frame, head_header(number_, sender_));
+  link.pop();
+  return message;
 }
 
 std::optional<Request> IncomingMessages::take_request(transport::Link& link) {
-  const transport::Frame* const frame = front_head(link);
-  if (frame == nullptr) return std::nullopt;
-  Request request = read_request(frame->payload, from_);
-  number_ = number_of(request);
-  check(*frame, head_header(number_, sender_));
-  link.pop();
-  return request;
+  return take_head(link, read_request);
 }
 
 std::optional<Answer> IncomingMessages::take_answer(transport::Link& link) {
-  const transport::Frame* const frame = front_head(link);
-  if (frame == nullptr) return std::nullopt;
-  Answer answer = read_answer(frame->payload, from_);
-  number_ = number_of(answer);
-  check(*frame, head_header(number_, sender_));
-  link.pop();
-  return answer;
+  return take_head(link, read_answer);
 }
 
 std::optional<IncomingMessages::Part> IncomingMessages::front(transport::Link& link) {

@@ -5,6 +5,8 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "server/message_body.hpp"
 #include "server/messages.hpp"
@@ -50,7 +52,9 @@ class IncomingMessages {
   bool take_into(transport::Link& link, std::span<std::byte> destination);
 
  private:
-  const transport::Frame* front_head(transport::Link& link) const;
+  template <typename Message>
+  std::optional<Message> take_head(transport::Link& link,
+                                   Message (*read)(std::span<const std::byte> bytes, std::string_view from));
   void check(const transport::Frame& frame, const wire::Header& due) const;
 
   Side sender_;

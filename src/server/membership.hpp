@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -34,7 +33,7 @@ class Membership {
 
   /// A session that comes back goes on from its own clock or the servers', whichever is later; a new one
   /// begins at the servers', or at `furthest` where a shard is further than that. Throws
-  /// Error(invalid_argument) while another session has the number.
+  /// Error(kNumberIsTaken) while another session has the number.
   const Member& join(std::uint32_t worker, std::uint64_t session, Time now, std::uint64_t furthest = 0);
   /// The worker said goodbye: it is no longer live. False when it was not.
   bool leave(std::uint32_t worker, std::uint64_t session);

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "gradwire/consistency.hpp"
 #include "gradwire/error.hpp"

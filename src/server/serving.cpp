@@ -106,7 +106,7 @@ void Serving::run() {
     if (now - last_round > std::max<milliseconds>(options_.lease / 2, kPause)) state_.renew_leases(now);
     last_round = now;
     for (const auto id : service_->arrivals()) {
-      callers_.try_emplace(id, state_, tally_, static_cast<std::uint32_t>(options_.lease.count()));
+      callers_.try_emplace(id, state_, tally_);
     }
     moved = serve_all(now) || moved;
     forget_departed();

@@ -10,7 +10,7 @@
 
 #include "../support/quick.hpp"
 #include "../support/temporary_folder.hpp"
-#include "servers.hpp"
+#include "gradwire/parameter_server.hpp"
 
 namespace gradwire {
 namespace {

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
-#include <thread>
-#include <tuple>
 #include <vector>
 
 #include "compress/codec.hpp"
