@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "gradwire/error.hpp"
+#include "server/optimizer.hpp"
 #include "server/payload.hpp"
 #include "server/placement.hpp"
 
@@ -26,6 +27,11 @@ std::shared_ptr<ClientRequest> request_to(const std::shared_ptr<ClientShard>& sh
 ClientKey::ClientKey(std::string name, Tensor value, std::size_t servers,
                      std::shared_ptr<const compress::Codec> push_codec, const compress::Codec& pull_codec)
     : name_(std::move(name)), count_(value.count), push_codec_(std::move(push_codec)) {
+  if (name_.empty() || name_.size() > kMaxKeyBytes) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("a key's name of {} bytes ('{}')", name_.size(), name_.substr(0, kMaxKeyBytes)),
+                fmt::format("give the key a name of 1 to {} bytes", kMaxKeyBytes));
+  }
   static_cast<void>(floats(value));
   const auto places = place_key(name_, count_, static_cast<std::uint32_t>(servers),
                                 std::max(push_codec_->block(), pull_codec.block()));
@@ -51,10 +57,11 @@ std::span<float> ClientKey::floats(Tensor tensor) const {
 
 ClientKey::Requests ClientKey::make(std::span<float> value, const std::string& optimizer,
                                     const std::shared_ptr<ClientOperation>& operation) const {
+  // In the form that servers have it in: that is short enough for a message, however it was written.
+  const std::string spec = make_optimizer(optimizer, 0)->spec();
   Requests requests;
   for (const auto& shard : shards_) {
-    auto request =
-        request_to(shard, operation, MakeKey{0, name_, optimizer, count_, shard->first, shard->count});
+    auto request = request_to(shard, operation, MakeKey{0, name_, spec, count_, shard->first, shard->count});
     request->out = value.subspan(shard->first, shard->count);
     request->sent = std::as_bytes(request->out);
     requests.push_back(std::move(request));

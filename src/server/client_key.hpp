@@ -23,8 +23,8 @@ class ClientKey {
  public:
   using Requests = std::vector<std::shared_ptr<ClientRequest>>;
 
-  /// Of as many elements as `value`, on `servers` servers. Throws Error(invalid_argument) for what floats()
-  /// does not take.
+  /// Of as many elements as `value`, on `servers` servers. Throws Error(invalid_argument) for a name that
+  /// servers cannot be told, and for what floats() does not take.
   ClientKey(std::string name, Tensor value, std::size_t servers,
             std::shared_ptr<const compress::Codec> push_codec, const compress::Codec& pull_codec);
 
@@ -33,6 +33,7 @@ class ClientKey {
   /// Throws Error(invalid_argument) for a tensor unlike the key.
   [[nodiscard]] std::span<float> floats(Tensor tensor) const;
 
+  /// Throws Error(invalid_argument) for an optimizer that there is none of.
   [[nodiscard]] Requests make(std::span<float> value, const std::string& optimizer,
                               const std::shared_ptr<ClientOperation>& operation) const;
   /// To all servers or none: a gradient that cannot be pushed, for which it throws Error(non_finite), leaves

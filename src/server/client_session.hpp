@@ -74,7 +74,7 @@ class ClientSession {
   void repeat_unanswered(const Joined& joined);
   [[nodiscard]] bool is_asking() const noexcept;
   void note_sent(std::uint64_t bytes) noexcept;
-  void send(const ClientRequest& request);
+  void send(ClientRequest& request);
   void send_beat(Clock::time_point now);
   void fail(const Error& error) noexcept;
   [[nodiscard]] std::string name() const;
@@ -109,6 +109,7 @@ class ClientSession {
   std::atomic<std::uint64_t> staleness_sum_{0};
 
   // The thread's.
+  std::deque<std::shared_ptr<ClientRequest>> fresh_;  ///< taken, and not among the unanswered yet
   std::unique_ptr<transport::Endpoint> endpoint_;
   std::optional<IncomingMessages> in_;
   std::optional<OutgoingMessages> out_;
@@ -125,8 +126,8 @@ class ClientSession {
   std::uint64_t joined_clock_ = 0;  ///< this worker's when it joined last
   std::uint64_t made_shards_ = 0;
   std::chrono::milliseconds beat_every_{};
-  Clock::time_point next_beat_{};
-  std::uint64_t beat_bytes_ = 0;  ///< of beats that have not been sent yet
+  Clock::time_point next_beat_ = Clock::time_point::max();  ///< once it has joined
+  std::uint64_t beat_bytes_ = 0;                            ///< of beats that have not been sent yet
   ClientPatience patience_;
   std::thread thread_;
 };

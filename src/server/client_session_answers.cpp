@@ -89,9 +89,10 @@ void ClientSession::handle(const KeyMade& made) {
 void ClientSession::handle(const Pulled& pulled) {
   arriving_ = take(requests_, pulled.request);
   if (!arriving_ || !std::holds_alternative<Pull>(arriving_->head)) reject(name() + " answered no pull");
-  arriving_->is_begun = true;
   arriving_pull_ = pulled;
-  const ClientShard& shard = *arriving_->shard;
+  ClientShard& shard = *arriving_->shard;
+  // Until all of the answer is in the buffer, this holds no version at all.
+  shard.incarnation = 0;
   in_->expect({pulled.whole ? plain_.get() : pull_codec_.get(), shard.number, shard.count,
                pulled.whole ? 1 : pulled.sealed});
   if (in_->is_whole()) finish_body();
@@ -126,7 +127,6 @@ void ClientSession::finish_body() {
     ++made_shards_;
   }
   shard.incarnation = incarnation_;
-  arriving_->is_begun = false;
   patience_.note_answer();
   std::exchange(arriving_, nullptr)->operation->succeed_one();
 }

@@ -80,12 +80,13 @@ void ClientSession::call() {
   in_.emplace(Side::server, name());
   if (arriving_) {
     // Its answer was cut short: it is asked for again.
-    const auto number = number_of(arriving_->head);
-    requests_[number] = std::exchange(arriving_, nullptr);
+    requests_.emplace(number_of(arriving_->head), arriving_);
+    arriving_.reset();
   }
   is_joined_ = false;
   patience_.begin_connection();
   beat_bytes_ = 0;
+  next_beat_ = Clock::time_point::max();
   while (!endpoint_) {
     try {
       endpoint_ = transport::call_service(service_options(options_, server_));
@@ -165,7 +166,10 @@ void ClientSession::fail(const Error& error) noexcept {
   }
   // The link may read what it was lent until it is gone.
   endpoint_.reset();
-  for (const auto& request : unsent) request->refuse(error);
+  for (const auto* never_sent : {&fresh_, &unsent}) {
+    for (const auto& request : *never_sent) request->refuse(error);
+  }
+  fresh_.clear();
   for (auto* unanswered : {&pushes_, &requests_}) {
     for (const auto& [number, request] : *unanswered) request->operation->fail_one(error);
     unanswered->clear();

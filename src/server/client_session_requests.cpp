@@ -30,12 +30,12 @@ void ClientSession::send_beat(Clock::time_point now) {
 
 bool ClientSession::take_submissions() {
   if (!has_submissions_.exchange(false)) return false;
-  std::deque<std::shared_ptr<ClientRequest>> fresh;
   {
     const std::lock_guard lock(mutex_);
-    fresh.swap(submitted_);
+    fresh_.swap(submitted_);
   }
-  for (auto& request : fresh) {
+  for (; !fresh_.empty(); fresh_.pop_front()) {
+    const auto& request = fresh_.front();
     if (const auto* advance = std::get_if<Advance>(&request->head)) {
       told_clock_ = advance->clock;
       out_->add({write_request(*advance)});
@@ -43,19 +43,22 @@ bool ClientSession::take_submissions() {
     }
     send(*request);
     auto& unanswered = std::holds_alternative<Push>(request->head) ? pushes_ : requests_;
-    const auto number = number_of(request->head);
-    unanswered.emplace(number, std::move(request));
+    unanswered.emplace(number_of(request->head), request);
   }
   return true;
 }
 
-void ClientSession::send(const ClientRequest& request) {
-  ClientShard& shard = *request.shard;
-  if (const auto* push = std::get_if<Push>(&request.head)) {
+void ClientSession::send(ClientRequest& request) {
+  const ClientShard& shard = *request.shard;
+  if (auto* push = std::get_if<Push>(&request.head)) {
+    // The servers may have gone on without this worker since: then it counts for the step that they are at,
+    // and what follows from it for the next.
+    if (push->clock < joined_clock_) {
+      push->clock = joined_clock_;
+      if (request.follower) std::get<Pull>(request.follower->head).clock = joined_clock_ + 1;
+    }
     Push head = *push;
     head.shard = shard.number;
-    // The servers may have gone on without this worker since: then it counts for the step that they are at.
-    head.clock = std::max(head.clock, joined_clock_);
     out_->add({write_request(head),
                {push_codec_.get(), shard.number, shard.count, 1},
                {request.sent},
@@ -63,7 +66,7 @@ void ClientSession::send(const ClientRequest& request) {
   } else if (const auto* pull = std::get_if<Pull>(&request.head)) {
     Pull head = *pull;
     head.shard = shard.number;
-    head.incarnation = request.is_begun ? 0 : shard.incarnation;
+    head.incarnation = shard.incarnation;
     head.version = shard.version;
     out_->add({write_request(head)});
   } else {

@@ -168,6 +168,7 @@ Work ParameterServerClient::Impl::push_pull(const std::string& name, Tensor grad
   const auto push = std::make_shared<ClientOperation>(shards, both);
   const auto pulls = key.pull(key.floats(out), now.load() + 1, both);
   const auto pushes = key.push(pushed, now.load(), push);
+  for (std::size_t i = 0; i < shards; ++i) pushes[i]->follower = pulls[i];
   key.last_pull = ClientOperation::work_of(both);
   keep_for_flush(ClientOperation::work_of(push));
   submit(pushes);

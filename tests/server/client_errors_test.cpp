@@ -63,6 +63,17 @@ TEST_F(ClientErrors, KeysThatWereNotMade) {
                [&] { (void)client_.pull("other", other); });
 }
 
+TEST_F(ClientErrors, KeysThatServersCannotBeToldOf) {
+  std::vector<float> other(3);
+  expect_error(ErrorCode::invalid_argument, "name of 0 bytes", [&] { client_.init("", other); });
+  expect_error(ErrorCode::invalid_argument, "name of 256 bytes",
+               [&] { client_.init(std::string(256, 'k'), other); });
+  expect_error(ErrorCode::invalid_argument, "optimizer",
+               [&] { client_.init("other", other, {.optimizer = std::string(300, 'm')}); });
+  client_.init(std::string(255, 'k'), other);
+  client_.init("other", other, {.optimizer = "sgd:lr=0.1" + std::string(300, '0')});
+}
+
 TEST_F(ClientErrors, SizesAndTypesThatDoNotFit) {
   std::vector<float> shorter(39'999);
   expect_error(ErrorCode::invalid_argument, "has 40000 elements of float32, and was given 39999 of float32",

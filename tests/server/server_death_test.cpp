@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <random>
 #include <sstream>
@@ -161,7 +162,11 @@ std::string last_snapshot(const std::string& folder) {
   return last;
 }
 
-TEST(WorkerDeath, APushFromBeforeTheOthersWentOnCountsForTheStepThatTheyAreAt) {
+/// Worker 0 stops; the other one goes on alone, to step 20 and beyond, and dies with the server. Then `body`
+/// begins with its clock at 3, while there is nobody to take what it asks, and is met by a server that is far
+/// ahead. It says "asked" when it waits. Returns what it says next.
+std::string after_the_others_went_on(
+    const std::function<void(ParameterServerClient&, std::vector<float>&, const TestProcess::Tell&)>& body) {
   const TemporaryFolder folder;
   auto options = server_options(folder);
   options.lease = 300ms;
@@ -170,18 +175,10 @@ TEST(WorkerDeath, APushFromBeforeTheOthersWentOnCountsForTheStepThatTheyAreAt) {
   TestProcess stopped([&](const auto& tell) {
     ParameterServerClient client(worker_options({server.address()}, 0, 2));
     std::vector<float> value(10, 0.0F);
-    std::vector<float> ones(10, 1.0F);
     client.init("key", value, {.optimizer = "sgd:lr=1"});
     for (int i = 0; i < 3; ++i) step(client, value);
     std::raise(SIGSTOP);
-    Work push = client.push("key", ones);
-    tell("pushed\n");
-    push.wait();
-    client.clock();
-    tell(client.now() > 20 ? "taken\n" : "its clock is behind\n");
-    Work pull = client.pull("key", value);
-    pull.wait();
-    tell(std::to_string(value[0]) + "\n");
+    body(client, value, tell);
   });
   TestProcess other([&](const auto& tell) {
     ParameterServerClient client(worker_options({server.address()}, 1, 2));
@@ -192,7 +189,7 @@ TEST(WorkerDeath, APushFromBeforeTheOthersWentOnCountsForTheStepThatTheyAreAt) {
     while (true) step(client, value);
   });
   stopped.await_stop();
-  ASSERT_EQ(other.read_line(), "20 steps");
+  EXPECT_EQ(other.read_line(), "20 steps");
   // The second snapshot from now was begun from now on.
   for (int i = 0; i < 2; ++i) {
     const std::string before = last_snapshot(options.snapshot_dir);
@@ -200,14 +197,41 @@ TEST(WorkerDeath, APushFromBeforeTheOthersWentOnCountsForTheStepThatTheyAreAt) {
   }
   server.kill();
   other.kill();
-  // The push is under way while nobody answers, and met by a server that has been at step 20.
   stopped.signal(SIGCONT);
-  ASSERT_EQ(stopped.read_line(), "pushed");
+  EXPECT_EQ(stopped.read_line(), "asked");
   server.start();
-  EXPECT_EQ(stopped.read_line(), "taken");
-  const std::string value = stopped.read_line();
-  EXPECT_LE(std::stof(value), -21.0F);
+  const std::string said = stopped.read_line();
   EXPECT_TRUE(stopped.join());
+  return said;
+}
+
+TEST(WorkerDeath, APushFromBeforeTheOthersWentOnCountsForTheStepThatTheyAreAt) {
+  EXPECT_EQ(after_the_others_went_on([](auto& client, auto& value, const auto& tell) {
+              std::vector<float> ones(10, 1.0F);
+              Work push = client.push("key", ones);
+              tell("asked\n");
+              push.wait();
+              client.clock();
+              const bool is_ahead = client.now() > 20;
+              client.pull("key", value).wait();
+              tell(is_ahead && value[0] <= -21 ? "taken\n" : "its clock is behind\n");
+            }),
+            "taken");
+}
+
+TEST(WorkerDeath, APushPullFromBeforeTheOthersWentOnBringsWhatFollowsFromItsPush) {
+  EXPECT_EQ(after_the_others_went_on([](auto& client, auto& value, const auto& tell) {
+              std::vector<float> ones(10, 1.0F);
+              Work both = client.push_pull("key", ones, value);
+              tell("asked\n");
+              both.wait();
+              client.clock();
+              // Each step so far took 1 away.
+              tell(-value[0] == static_cast<float>(client.now())
+                       ? "taken\n"
+                       : std::to_string(value[0]) + " after " + std::to_string(client.now()) + " steps\n");
+            }),
+            "taken");
 }
 
 /// The name of a small key that this one of two servers has.
