@@ -4,15 +4,13 @@
 
 #include <algorithm>
 
+#include "base/limits.hpp"
 #include "compress/codec.hpp"
 #include "gradwire/error.hpp"
 #include "rendezvous/address_towards_store.hpp"
 
 namespace gradwire::runtime {
 namespace {
-
-/// Whoever asks for more means for ever; sums of times must not overflow.
-constexpr std::chrono::milliseconds kLongestTimeout = std::chrono::hours(24 * 365);
 
 transport::EndpointOptions endpoint_options(const CommunicatorOptions& options) {
   transport::EndpointOptions endpoint;
@@ -42,7 +40,7 @@ void check_rest(const CommunicatorOptions& options) {
 }  // namespace
 
 std::unique_ptr<transport::Endpoint> join(CommunicatorOptions& options) {
-  options.timeout = std::min(options.timeout, kLongestTimeout);
+  options.timeout = std::min(options.timeout, base::kLongestTimeout);
   auto endpoint = endpoint_options(options);
   transport::check(endpoint);
   check_rest(options);

@@ -8,6 +8,7 @@
 #include <random>
 #include <utility>
 
+#include "base/limits.hpp"
 #include "compress/codec.hpp"
 #include "gradwire/parameter_server.hpp"
 #include "server/client_key.hpp"
@@ -24,7 +25,7 @@ std::uint64_t random_session() {
   return (std::uint64_t{device()} << 32U | device()) | 1U;
 }
 
-void check(const ParameterServerClientOptions& options) {
+ParameterServerClientOptions checked(ParameterServerClientOptions options) {
   if (options.servers.empty()) {
     throw Error(ErrorCode::invalid_argument, "a client of no servers", "name the servers' addresses");
   }
@@ -32,6 +33,12 @@ void check(const ParameterServerClientOptions& options) {
     throw Error(ErrorCode::invalid_argument, fmt::format("worker {} of {}", options.worker, options.workers),
                 "workers are numbered from 0");
   }
+  if (options.timeout.count() <= 0) {
+    throw Error(ErrorCode::invalid_argument, "a timeout that is not positive",
+                "pass a time greater than zero");
+  }
+  options.timeout = std::min(options.timeout, base::kLongestTimeout);
+  return options;
 }
 
 }  // namespace
@@ -80,13 +87,12 @@ class ParameterServerClient::Impl {
 };
 
 ParameterServerClient::Impl::Impl(const ParameterServerClientOptions& options)
-    : options_(options),
+    : options_(checked(options)),
       push_codec_(compress::make_codec(options.push_codec)),
       pull_codec_(compress::make_codec(options.pull_codec)) {
-  check(options);
   const std::uint64_t session = random_session();
   for (std::size_t i = 0; i < options.servers.size(); ++i) {
-    sessions.push_back(std::make_unique<server::ClientSession>(options, static_cast<int>(i), session));
+    sessions.push_back(std::make_unique<server::ClientSession>(options_, static_cast<int>(i), session));
   }
 }
 

@@ -116,6 +116,18 @@ TEST_F(ClientErrors, OptionsUnlikeThoseOfTheJob) {
                              [](auto& options) { std::swap(options.servers[0], options.servers[1]); });
 }
 
+TEST_F(ClientErrors, TimeoutsThatAreNoTime) {
+  for (const int timeout : {0, -1}) {
+    expect_refused_at_the_door(ErrorCode::invalid_argument, "timeout that is not positive",
+                               [&](auto& options) { options.timeout = std::chrono::milliseconds(timeout); });
+  }
+  auto options = servers_.client(1, 1);
+  options.timeout = std::chrono::milliseconds::max();
+  ParameterServerClient client(options);
+  std::vector<float> value(40'000);
+  client.init("key", value);
+}
+
 TEST_F(ClientErrors, AServerThatIsNotThereIsNamed) {
   expect_refused_at_the_door(ErrorCode::timeout, "127.0.0.1:1",
                              [](auto& options) { options.servers[1] = "127.0.0.1:1"; });
