@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <barrier>
+#include <chrono>
 #include <string>
 #include <thread>
 #include <vector>
@@ -37,6 +38,7 @@ std::vector<float> train(const Servers& servers, const std::string& address, con
     workers.emplace_back([&, worker] {
       auto options = servers.client(worker, kWorkers);
       options.transport = "tcp";
+      options.timeout = std::chrono::minutes(5);  // Cuts may happen to come before anything new each time.
       options.servers = {address};
       options.push_codec = options.pull_codec = way.codec;
       options.consistency = parse_consistency(way.consistency);

@@ -1,121 +1,116 @@
 #include <gtest/gtest.h>
 
-#include <atomic>
+#include <algorithm>
 #include <chrono>
-#include <filesystem>
-#include <optional>
+#include <cmath>
+#include <csignal>
+#include <functional>
 #include <string>
-#include <thread>
+#include <string_view>
 #include <vector>
 
-#include "../support/quick.hpp"
-#include "../support/temporary_folder.hpp"
-#include "gradwire/parameter_server.hpp"
+#include "server_process.hpp"
 
 namespace gradwire {
 namespace {
 
-/// A worker that comes while the others push gets a value and the version that this value has, though answers
-/// about keys wait for the disk: what it pulls later leads it to the same bits as the others.
-TEST(Rejoin, TheFirstValueIsOfTheVersionThatIsSaid) {
-  const TemporaryFolder folder;
+using namespace std::chrono_literals;
+
+constexpr std::size_t kCount = 5'000;
+
+ParameterServerClientOptions worker_options(const ServerProcess& server, int worker) {
+  ParameterServerClientOptions options;
+  options.servers = {server.address()};
+  options.job = "rejoin";
+  options.worker = worker;
+  options.workers = 2;
+  options.push_codec = options.pull_codec = "onebit";
+  options.timeout = 60s;
+  return options;
+}
+
+std::vector<float> gradient_of(int worker, int step) {
+  std::vector<float> gradient(kCount);
+  for (std::size_t i = 0; i < kCount; ++i) {
+    gradient[i] = std::sin(static_cast<float>(i * 7 + static_cast<std::size_t>(step * 3 + worker)));
+  }
+  return gradient;
+}
+
+void train(ParameterServerClient& client, int worker, int steps, std::vector<float>& value) {
+  client.init("key", value, {.optimizer = "sgd:lr=0.1"});
+  for (int step = 0; step < steps; ++step) {
+    auto gradient = gradient_of(worker, step);
+    Work pull = client.push_pull("key", gradient, value);
+    client.clock();
+    pull.wait();
+  }
+  client.flush();
+}
+
+std::string hash_of(const std::vector<float>& value) {
+  const std::string_view bytes(reinterpret_cast<const char*>(value.data()), value.size() * sizeof(float));
+  return std::to_string(std::hash<std::string_view>()(bytes));
+}
+
+std::string end_of(Work work) {
+  try {
+    work.wait();
+  } catch (const Error& error) {
+    return std::string(to_string(error.code()));
+  }
+  return "taken";
+}
+
+TEST(Rejoin, GoesOnAtTheServersClockWithTheirBitsAndAllThatWasRefused) {
   ParameterServerOptions options;
-  options.job = "servers";
-  options.snapshot_dir = folder.path().string();
-  options.snapshot_every = 1;
-  options.kept_versions = 1000;
-  const ParameterServer server(options);
-  const auto worker = [&](int number) {
-    ParameterServerClientOptions client;
-    client.servers = {server.address()};
-    client.job = "servers";
-    client.worker = number;
-    client.consistency = parse_consistency("asp");
-    client.push_codec = client.pull_codec = "onebit";
-    return client;
-  };
-  constexpr std::size_t kCount = 300'000;
-  ParameterServerClient first(worker(0));
-  std::vector<float> value(kCount);
-  first.init("key", value);
-  std::atomic<bool> done{false};
-  std::thread training([&] {
-    std::vector<float> gradient(kCount);
-    for (int step = 0; !done; ++step) {
-      for (std::size_t i = 0; i < kCount; ++i) {
-        gradient[i] = static_cast<float>((i * 7 + static_cast<std::size_t>(step)) % 13) - 5.0F;
-      }
-      first.push_pull("key", gradient, value).wait();
-      first.clock();
+  options.job = "rejoin";
+  options.lease = 1s;
+  const ServerProcess server(options);
+  TestProcess stopped([&](const auto& tell) {
+    ParameterServerClient client(worker_options(server, 0));
+    std::vector<float> value(kCount);
+    train(client, 0, 3, value);
+    std::raise(SIGSTOP);
+    auto due = client.residual("key");
+    auto gradient = gradient_of(0, 3);
+    for (std::size_t i = 0; i < kCount; ++i) due[i] += gradient[i];
+    tell("push " + end_of(client.push("key", gradient)) + "\n");
+    tell("pull " + end_of(client.pull("key", value)) + "\n");
+    const auto left = client.residual("key");
+    float off = 0;
+    for (std::size_t i = 0; i < kCount; ++i) off = std::max(off, std::abs(left[i] - due[i]));
+    tell(off < 1e-5F ? "nothing is lost\n" : "off by " + std::to_string(off) + "\n");
+    client.rejoin();
+    tell("step " + std::to_string(client.now()) + "\n");
+    client.pull("key", value).wait();
+    tell(hash_of(value) + "\n");
+    tell("push " + end_of(client.push("key", gradient)) + "\n");
+    try {
+      client.flush();
+    } catch (const Error& error) {
+      tell(std::string("the flush tells of ") + to_string(error.code()).data() + "\n");
     }
+    client.flush();
   });
-  // Each new key has to be on the disk before it is answered for, so a snapshot is under way all the time.
-  std::thread making([&] {
-    ParameterServerClient client(worker(1));
-    std::vector<float> small(16);
-    for (int key = 0; !done; ++key) client.init("small " + std::to_string(key), small);
+  TestProcess other([&](const auto& tell) {
+    ParameterServerClient client(worker_options(server, 1));
+    std::vector<float> value(kCount);
+    train(client, 1, 20, value);
+    tell(hash_of(value) + "\n");
+    while (true) ::pause();
   });
-  std::vector<std::vector<float>> values;
-  std::vector<ParameterServerClient> others;
-  for (int number = 2; number < (quick() ? 7 : 22); ++number) {
-    others.emplace_back(worker(number));
-    values.emplace_back(kCount);
-    others.back().init("key", values.back());
-  }
-  done = true;
-  training.join();
-  making.join();
-  first.flush();
-  first.pull("key", value).wait();
-  for (std::size_t i = 0; i < others.size(); ++i) {
-    others[i].pull("key", values[i]).wait();
-    EXPECT_EQ(values[i], value) << "worker " << i + 2;
-  }
-}
-
-TEST(Restart, WithoutAWholeSnapshotIsRefused) {
-  const TemporaryFolder folder;
-  ParameterServerOptions options;
-  options.snapshot_dir = folder.path().string();
-  { ParameterServer(options).stop(); }
-  for (const auto& file : std::filesystem::directory_iterator(folder.path())) {
-    if (file.path().extension() == ".snapshot") std::filesystem::resize_file(file.path(), 20);
-  }
-  try {
-    const ParameterServer server(options);
-    ADD_FAILURE() << "it began anew";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::corrupt_frame) << error.what();
-  }
-}
-
-/// A server that forgot everything is not the one that a worker dealt with, though another made its key
-/// again.
-TEST(Rejoin, AServerThatBeganAnewIsNotTakenForTheOldOne) {
-  ParameterServerOptions options;
-  options.job = "servers";
-  std::optional<ParameterServer> server(options);
-  options.address = server->address();
-  ParameterServerClientOptions client;
-  client.servers = {server->address()};
-  client.job = "servers";
-  client.workers = 2;
-  client.timeout = std::chrono::seconds(20);
-  ParameterServerClient old(client);
-  std::vector<float> value(100, 7.0F);
-  old.init("key", value);
-  server.reset();
-  server.emplace(options);
-  client.worker = 1;
-  ParameterServerClient fresh(client);
-  std::vector<float> other(100);
-  fresh.init("key", other);
-  try {
-    old.pull("key", value).wait();
-    ADD_FAILURE() << "it went on with " << value[0];
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::unsupported) << error.what();
-  }
+  stopped.await_stop();
+  const std::string hash = other.read_line();
+  stopped.signal(SIGCONT);
+  EXPECT_EQ(stopped.read_line(), "push peer_lost");
+  EXPECT_EQ(stopped.read_line(), "pull peer_lost");
+  EXPECT_EQ(stopped.read_line(), "nothing is lost");
+  EXPECT_EQ(stopped.read_line(), "step 20");
+  EXPECT_EQ(stopped.read_line(), hash) << "workers at one version hold the same bits";
+  EXPECT_EQ(stopped.read_line(), "push taken");
+  EXPECT_EQ(stopped.read_line(), "the flush tells of peer_lost");
+  EXPECT_TRUE(stopped.join());
 }
 
 }  // namespace
