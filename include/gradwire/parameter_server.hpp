@@ -18,7 +18,7 @@ namespace gradwire {
 /// How a server process serves.
 struct ParameterServerOptions {
   std::string address = "127.0.0.1";  ///< "host" or "host:port" to listen at; without a port any free one
-  std::string job = "default";        ///< clients of other jobs are refused
+  std::string job = "default";        ///< clients and snapshots of other jobs are refused
   int index = 0;                      ///< of this server among `servers`
   int servers = 1;
   std::string transport = "auto";  ///< "auto" (shm for clients of this host), "shm", "tcp"
@@ -41,6 +41,9 @@ struct ParameterServerReport {
   std::uint64_t incarnation = 0;
   /// What went wrong and did not end the server: snapshots that could not be written or read.
   std::vector<std::string> problems{};
+  std::string restored_from{};  ///< the snapshot's file that it went on from; empty: it began with nothing
+  std::uint64_t restored_clock = 0;
+  std::uint64_t restored_keys = 0;  ///< that it has a part of
 };
 
 /// One server of a job: keys' values, their optimizers, and who may read them when. It serves from a thread
@@ -48,7 +51,8 @@ struct ParameterServerReport {
 class GRADWIRE_EXPORT ParameterServer {
  public:
   /// Listens, and loads the last snapshot if there is one. Throws Error: invalid_argument, system (the port
-  /// is in use, the snapshot cannot be read).
+  /// is in use, the snapshot cannot be read), corrupt_frame when no snapshot is whole, version_mismatch when
+  /// it is another version's or job's.
   explicit ParameterServer(const ParameterServerOptions& options);
   ~ParameterServer();
   ParameterServer(ParameterServer&&) noexcept;
@@ -56,8 +60,8 @@ class GRADWIRE_EXPORT ParameterServer {
 
   /// "host:port" for clients.
   [[nodiscard]] std::string address() const;
-  /// Serves what is under way, writes a snapshot where there is a folder for it, and ends. Throws the Error
-  /// that ended the server before, if one did.
+  /// Serves what is under way, writes a snapshot where there is a folder for it, and ends. Throws Error: the
+  /// one that ended the server before, if one did, and system when that snapshot could not be written.
   void stop();
   /// False when it has ended, by stop() or by an error that stop() throws.
   [[nodiscard]] bool is_serving() const noexcept;

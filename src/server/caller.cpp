@@ -123,8 +123,10 @@ bool Caller::take_value(transport::Link& link) {
 }
 
 void Caller::begin(const Push& request) {
-  payload_.resize(state_.push_bytes(request.shard));
-  in_.expect({push_codec_.get(), request.shard, state_.count(request.shard), 1});
+  const std::uint64_t count = state_.count(request.shard);
+  // By the codec that this worker joined with, whatever job the server has now.
+  payload_.resize(push_codec_->max_payload(count));
+  in_.expect({push_codec_.get(), request.shard, count, 1});
   due_ = request;
   if (in_.is_whole()) finish_body();
 }
@@ -141,6 +143,7 @@ void Caller::finish_body() {
 void Caller::finish_key() {
   const auto& request = std::get<MakeKey>(due_);
   try {
+    state_.require_member(worker().number, worker().session);
     made_.push_back(state_.make_key(request, value_));
   } catch (const Error& error) {
     refuse(Verb::make_key, request.request, error);

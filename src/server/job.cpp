@@ -54,17 +54,19 @@ Job load_job(StateReader& in, std::uint32_t kept_versions) {
   return make_job(workers, consistency, push_codec, pull_codec, kept_versions);
 }
 
-void require_same_job(const Job& ours, const Job& theirs) {
-  const auto require = [](std::string_view what, const auto& here, const auto& there) {
-    if (here == there) return;
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("a worker with {} {} asked to join a job with {}", what, there, here),
-                "give all workers of a job the same options");
+std::optional<Error> difference_of(const Job& ours, const Job& theirs) {
+  std::optional<Error> found;
+  const auto compare = [&](std::string_view what, const auto& here, const auto& there) {
+    if (found || here == there) return;
+    found.emplace(ErrorCode::invalid_argument,
+                  fmt::format("a worker with {} {} asked to join a job with {}", what, there, here),
+                  "give all workers of a job the same options");
   };
-  require("a number of workers of", ours.workers, theirs.workers);
-  require("consistency", to_string(ours.consistency), to_string(theirs.consistency));
-  require("push codec", ours.codecs.push->spec(), theirs.codecs.push->spec());
-  require("pull codec", ours.codecs.pull->spec(), theirs.codecs.pull->spec());
+  compare("a number of workers of", ours.workers, theirs.workers);
+  compare("consistency", to_string(ours.consistency), to_string(theirs.consistency));
+  compare("push codec", ours.codecs.push->spec(), theirs.codecs.push->spec());
+  compare("pull codec", ours.codecs.pull->spec(), theirs.codecs.pull->spec());
+  return found;
 }
 
 }  // namespace gradwire::server

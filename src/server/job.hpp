@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "gradwire/consistency.hpp"
+#include "gradwire/error.hpp"
 #include "server/shard.hpp"
 #include "server/state_bytes.hpp"
 
@@ -28,7 +30,7 @@ Job make_job(std::uint32_t workers, Consistency consistency, const std::string& 
 /// Throws as make_job() does, and corrupt_frame.
 Job load_job(StateReader& in, std::uint32_t kept_versions);
 
-/// Throws Error(invalid_argument) with the difference between the servers' job and a worker's.
-void require_same_job(const Job& ours, const Job& theirs);
+/// What to tell a worker whose job is not the servers'; nothing where they agree.
+std::optional<Error> difference_of(const Job& ours, const Job& theirs);
 
 }  // namespace gradwire::server

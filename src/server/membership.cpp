@@ -81,6 +81,11 @@ void Membership::renew(Time now) noexcept {
   for (auto& [worker, member] : members_) member.deadline = now + lease_;
 }
 
+bool Membership::is_anyone_here() const noexcept {
+  return std::ranges::any_of(
+      members_, [](const auto& entry) { return entry.second.live && entry.second.connections > 0; });
+}
+
 Time Membership::next_expiry() const noexcept {
   Time next = Time::max();
   for (const auto& [worker, member] : members_) {

@@ -45,6 +45,8 @@ class Membership {
   std::vector<std::uint32_t> expire(Time now);
   /// All leases of live workers begin anew.
   void renew(Time now) noexcept;
+  /// Whether a worker that is live has a connection.
+  [[nodiscard]] bool is_anyone_here() const noexcept;
   /// When expire() has something to do next.
   [[nodiscard]] Time next_expiry() const noexcept;
 

@@ -26,6 +26,10 @@ Membership& ServerState::members() {
   return *members_;
 }
 
+bool ServerState::is_bound() const noexcept {
+  return !shards_.empty() || (members_ && members_->is_anyone_here());
+}
+
 void ServerState::require_known(std::uint32_t shard) const {
   if (shard < shards_.size()) return;
   refuse(fmt::format("shard {} is not known on server {}", shard, options_.index),
@@ -63,9 +67,9 @@ Joined ServerState::join(const Join& request, Time now) {
   }
   Job job = make_job(request.workers, request.consistency, request.push_codec, request.pull_codec,
                      options_.kept_versions);
-  if (job_) {
-    require_same_job(*job_, job);
-  } else {
+  const auto difference = job_ ? difference_of(*job_, job) : std::nullopt;
+  if (difference && is_bound()) throw Error(*difference);
+  if (!job_ || difference) {
     job_ = std::move(job);
     members_.emplace(job_->consistency, job_->workers, options_.lease);
   }
@@ -94,6 +98,10 @@ void ServerState::add_shard(std::unique_ptr<Shard> shard) {
   shard_of_key_.emplace(shard->id().key, static_cast<std::uint32_t>(shards_.size()));
   shards_.push_back(std::move(shard));
   shard_clocks_.emplace_back();
+}
+
+void ServerState::require_member(std::uint32_t worker, std::uint64_t session) {
+  static_cast<void>(members().known(worker, session));
 }
 
 KeyMade ServerState::make_key(const MakeKey& request, std::span<const float> value) {
@@ -259,8 +267,6 @@ SharedValue ServerState::estimate(std::uint32_t number) const { return shard(num
 std::uint64_t ServerState::version(std::uint32_t number) const { return shard(number).log().version(); }
 
 std::uint64_t ServerState::count(std::uint32_t number) const { return shard(number).id().count; }
-
-std::size_t ServerState::push_bytes(std::uint32_t number) const { return shard(number).push_bytes(); }
 
 bool ServerState::is_far_ahead(std::uint32_t worker, std::uint64_t session) const noexcept {
   constexpr std::uint64_t kMostSteps = 16;

@@ -26,6 +26,7 @@ namespace gradwire::server {
 struct ServerStateOptions {
   std::uint32_t index = 0;
   std::uint32_t servers = 1;
+  std::string job = "default";
   std::chrono::milliseconds lease{10'000};
   std::uint32_t kept_versions = 16;
   std::uint64_t incarnation = 1;  ///< drawn at random by each process: versions of two of them are strangers
@@ -51,7 +52,8 @@ class ServerState {
   explicit ServerState(const ServerStateOptions& options);
 
   /// One for each connection. Throws Error: invalid_argument for a number that is taken, for options unlike
-  /// those of the workers before, and for another server's; unsupported for a codec that cannot serve.
+  /// those of the workers before, as long as one of these is here or left a key, and for another server's;
+  /// unsupported for a codec that cannot serve.
   Joined join(const Join& request, Time now);
   /// The worker's process says goodbye: it no longer holds back the clock, and its number is free.
   void leave(std::uint32_t worker, std::uint64_t session);
@@ -70,6 +72,8 @@ class ServerState {
   /// When expire() will have something to do next.
   [[nodiscard]] Time next_expiry() const noexcept;
 
+  /// Throws Error as push() does for a session that has no part in the job, whether its lease is over or not.
+  void require_member(std::uint32_t worker, std::uint64_t session);
   /// `value` as many elements as request.count. The first one's value counts. Throws Error(invalid_argument).
   KeyMade make_key(const MakeKey& request, std::span<const float> value);
   /// What the workers hold of a shard, by its number.
@@ -79,11 +83,9 @@ class ServerState {
   /// Keys are numbered from 0, as KeyMade::shard, in the order in which they were made.
   [[nodiscard]] std::size_t keys() const noexcept { return shards_.size(); }
 
-  /// How many elements a shard has, and payload bytes a push to it. Throws Error(invalid_argument) for an
-  /// unknown one.
+  /// How many elements a shard has. Throws Error(invalid_argument) for an unknown one.
   [[nodiscard]] std::uint64_t count(std::uint32_t number) const;
-  [[nodiscard]] std::size_t push_bytes(std::uint32_t number) const;
-  /// `payload` is whole and of push_bytes(); it may come back with other memory, to be used for the next.
+  /// `payload` is whole; it may come back with other memory, to be used for the next.
   /// False when the push was known already. A stamp later than the worker's clock says that it has finished
   /// the steps before. Throws Error: peer_lost for a worker whose lease is over (its advice: join again),
   /// corrupt_frame for bytes that are no payload, invalid_argument for an unknown shard and a stamp of a step
@@ -109,15 +111,17 @@ class ServerState {
   Moved take_moved() noexcept { return std::exchange(moved_, {}); }
 
   /// Everything that has to outlive the process, as bytes, and back. restore() only in a fresh state with the
-  /// same index and number of servers; the workers' leases begin anew at `now`. It throws Error and changes
-  /// nothing for bytes that save() did not write: corrupt_frame, version_mismatch, invalid_argument (another
-  /// server's).
+  /// same job, index and number of servers; the workers' leases begin anew at `now`. It throws Error and
+  /// changes nothing for bytes that save() did not write: corrupt_frame, version_mismatch (another job's,
+  /// too), invalid_argument (another server's). `name` is the file's that they come from, for errors.
   [[nodiscard]] std::vector<std::byte> save() const;
-  void restore(std::span<const std::byte> bytes, Time now);
+  void restore(std::span<const std::byte> bytes, const std::string& name, Time now);
 
  private:
   /// Throws unless somebody has joined: before that there is nothing to ask for.
   Membership& members();
+  /// Whether what the workers before have agreed on still concerns somebody.
+  [[nodiscard]] bool is_bound() const noexcept;
   void require_known(std::uint32_t shard) const;
   /// Up to date with the clock, which it need not be while nobody asks for it.
   [[nodiscard]] Shard& shard(std::uint32_t number) const;
@@ -130,12 +134,12 @@ class ServerState {
   /// Seals a version if it is time to.
   void refresh(Shard& shard) const;
   void write(StateWriter& out) const;
-  void read(StateReader& in, Time now);
+  void read(StateReader& in, const std::string& name, Time now);
 
   ServerStateOptions options_;
   std::uint64_t incarnation_;
   std::uint64_t origin_;               ///< the first incarnation of those that followed each other
-  std::optional<Job> job_;             ///< from the first worker
+  std::optional<Job> job_;             ///< of the first worker that was let in
   std::optional<Membership> members_;  ///< since then
   std::vector<std::unique_ptr<Shard>> shards_;
   std::vector<ShardClock> shard_clocks_;

@@ -8,7 +8,7 @@
 namespace gradwire::server {
 namespace {
 
-constexpr std::uint32_t kStateVersion = 1;
+constexpr std::uint32_t kStateVersion = 2;
 
 }  // namespace
 
@@ -26,6 +26,7 @@ void ServerState::write(StateWriter& out) const {
   out.write(options_.servers);
   out.write(incarnation_);
   out.write(origin_);
+  out.text(options_.job);
   out.write(static_cast<std::uint8_t>(job_ ? 1 : 0));
   if (!job_) return;
   job_->save(out);
@@ -37,34 +38,41 @@ void ServerState::write(StateWriter& out) const {
   }
 }
 
-void ServerState::restore(std::span<const std::byte> bytes, Time now) {
+void ServerState::restore(std::span<const std::byte> bytes, const std::string& name, Time now) {
   ServerState fresh(options_);
   StateReader in(bytes);
-  fresh.read(in, now);
+  fresh.read(in, name, now);
   StateReader::check(in.remaining() == 0);
   *this = std::move(fresh);
 }
 
-void ServerState::read(StateReader& in, Time now) {
+void ServerState::read(StateReader& in, const std::string& name, Time now) {
   const auto version = in.read<std::uint32_t>();
   if (version != kStateVersion) {
-    throw Error(
-        ErrorCode::version_mismatch,
-        fmt::format("the saved state has version {}, this program reads version {}", version, kStateVersion),
-        "restart the server with the program that wrote it");
+    throw Error(ErrorCode::version_mismatch,
+                fmt::format("snapshot {} holds a state of version {}, this program reads version {}", name,
+                            version, kStateVersion),
+                "serve with the program that wrote it, or choose another folder");
   }
   const auto index = in.read<std::uint32_t>();
   const auto servers = in.read<std::uint32_t>();
   if (index != options_.index || servers != options_.servers) {
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("the saved state is of server {} of {}, and this is server {} of {}", index,
+                fmt::format("snapshot {} is of server {} of {}, and this is server {} of {}", name, index,
                             servers, options_.index, options_.servers),
-                "give each server a snapshot folder of its own, and restart as many servers as there were");
+                "restart as many servers as there were, each with its own index, or choose another folder");
   }
   // Workers may hold versions that were made after this state was saved.
   const auto before = in.read<std::uint64_t>();
   if (incarnation_ == before) ++incarnation_;
   origin_ = in.read<std::uint64_t>();
+  const std::string job = in.text();
+  if (job != options_.job) {
+    throw Error(
+        ErrorCode::version_mismatch,
+        fmt::format("snapshot {} is of the job '{}', and this server's job is '{}'", name, job, options_.job),
+        "serve the job that it is of (--job, GRADWIRE_JOB), or choose another folder (--snapshot-dir)");
+  }
   if (in.read<std::uint8_t>() == 0) return;
   job_ = load_job(in, options_.kept_versions);
   members_.emplace(job_->consistency, job_->workers, options_.lease);

@@ -50,6 +50,7 @@ ServerStateOptions state_options(const ParameterServerOptions& options, std::uin
   ServerStateOptions state;
   state.index = static_cast<std::uint32_t>(options.index);
   state.servers = static_cast<std::uint32_t>(options.servers);
+  state.job = options.job;
   state.lease = options.lease;
   state.kept_versions = options.kept_versions;
   state.incarnation = incarnation;
@@ -67,17 +68,7 @@ Serving::Serving(const ParameterServerOptions& options)
     : options_(options), incarnation_(random_number()), state_(state_options(options, incarnation_)) {
   if (!options.snapshot_dir.empty()) {
     SnapshotFolder folder(options.snapshot_dir, static_cast<std::uint32_t>(options.index));
-    const LatestSnapshot latest = folder.latest();
-    if (!latest.snapshot && !latest.skipped.empty()) {
-      throw Error(
-          ErrorCode::corrupt_frame,
-          "no snapshot in " + options.snapshot_dir + " is whole; the last one: " + latest.skipped[0].reason,
-          "restore one from a copy, or begin anew in an empty folder");
-    }
-    if (latest.snapshot) state_.restore(latest.snapshot->bytes, std::chrono::steady_clock::now());
-    for (const auto& skipped : latest.skipped) {
-      report_.problems.push_back(skipped.path.string() + " was skipped: " + skipped.reason);
-    }
+    restore(folder.latest());
     safe_keys_ = keys_written_ = state_.keys();
     snapshots_.emplace(std::move(folder));
     next_snapshot_ = state_.clock() + options.snapshot_every;
@@ -85,6 +76,23 @@ Serving::Serving(const ParameterServerOptions& options)
   service_ = transport::open_service(service_options(options));
   report_.incarnation = incarnation_;
   report_.clock = state_.clock();
+}
+
+void Serving::restore(const LatestSnapshot& latest) {
+  if (!latest.snapshot && !latest.skipped.empty()) {
+    throw Error(
+        ErrorCode::corrupt_frame,
+        "no snapshot in " + options_.snapshot_dir + " is whole; the last one: " + latest.skipped[0].reason,
+        "restore one from a copy, or begin anew in an empty folder");
+  }
+  for (const auto& skipped : latest.skipped) {
+    report_.problems.push_back(skipped.path.string() + " was skipped: " + skipped.reason);
+  }
+  if (!latest.snapshot) return;
+  state_.restore(latest.snapshot->bytes, latest.path.string(), std::chrono::steady_clock::now());
+  report_.restored_from = latest.path.string();
+  report_.restored_clock = state_.clock();
+  report_.restored_keys = state_.keys();
 }
 
 void Serving::stop() noexcept {
@@ -133,6 +141,13 @@ void Serving::run() {
   write_last_snapshot();
   publish_report();
   service_->close(kLastAnswers);
+  if (const std::string problem = snapshot_problem(); !problem.empty()) {
+    throw Error(ErrorCode::system,
+                "server " + std::to_string(options_.index) +
+                    " ended without its last snapshot, and what it took since the one before is lost (" +
+                    problem + ")",
+                "mend that before it is started again: it goes on from the one before");
+  }
 }
 
 bool Serving::serve_all(Time now) {
@@ -187,7 +202,9 @@ void Serving::keep_snapshots(Time now) {
     }
   }
   if (!snapshots_ || is_busy) return;
-  const bool failed = !snapshots_->problem().empty() || !save_problem_.empty();
+  const std::string problem = snapshot_problem();
+  const bool failed = !problem.empty();
+  if (failed) note_problem(problem);
   if (!failed) try_again_ = Time::max();
   if (failed && try_again_ == Time::max()) try_again_ = now + kTryAgain;
   if (state_.clock() < next_snapshot_ && keys_written_ == state_.keys() && now < try_again_) return;
@@ -206,6 +223,11 @@ void Serving::start_snapshot() {
   }
 }
 
+std::string Serving::snapshot_problem() const {
+  if (!snapshots_) return {};
+  return save_problem_.empty() ? snapshots_->problem() : save_problem_;
+}
+
 void Serving::write_last_snapshot() {
   if (!snapshots_) return;
   snapshots_->wait();
@@ -221,12 +243,13 @@ void Serving::publish_report() {
   report_.pulls = tally_.pulls;
   report_.whole_pulls = tally_.whole_pulls;
   report_.clock = state_.clock();
-  if (!snapshots_) return;
-  report_.snapshots = snapshots_->written();
-  for (const std::string& problem : {snapshots_->problem(), save_problem_}) {
-    const bool is_known = std::ranges::find(report_.problems, problem) != report_.problems.end();
-    if (!problem.empty() && !is_known) report_.problems.push_back(problem);
-  }
+  if (snapshots_) report_.snapshots = snapshots_->written();
+}
+
+void Serving::note_problem(const std::string& problem) {
+  const std::lock_guard lock(report_mutex_);
+  const bool is_known = std::ranges::find(report_.problems, problem) != report_.problems.end();
+  if (!is_known) report_.problems.push_back(problem);
 }
 
 }  // namespace gradwire::server

@@ -23,7 +23,8 @@ class Serving {
   /// Listens, and loads the last snapshot. Throws Error.
   explicit Serving(const ParameterServerOptions& options);
 
-  /// Until stop(). Throws the Error that ends it: of the system, never of a worker.
+  /// Until stop(). Throws the Error that ends it: of the system, never of a worker. When all has been served
+  /// that can be a last snapshot that could not be written.
   void run();
   /// What has been asked for is still answered, and what is known goes into a last snapshot.
   void stop() noexcept;
@@ -38,8 +39,12 @@ class Serving {
   void drop_silent(Time now);
   void keep_snapshots(Time now);
   void start_snapshot();
+  /// Why the last snapshot is not there; empty when it is.
+  [[nodiscard]] std::string snapshot_problem() const;
   void write_last_snapshot();
+  void restore(const LatestSnapshot& latest);
   void publish_report();
+  void note_problem(const std::string& problem);
 
   const ParameterServerOptions options_;
   const std::uint64_t incarnation_;

@@ -29,7 +29,7 @@ constexpr std::size_t kHeaderCrcOffset = kHeaderBytes - 4;
 constexpr std::string_view kSuffix = ".snapshot";
 constexpr std::size_t kDigits = 12;
 constexpr std::size_t kKept = 2;
-constexpr std::string_view kAdvice = "check the folder, its permissions and the free space";
+constexpr std::string_view kAdvice = "check that the folder is there and may be written to";
 
 using HeaderBytes = std::array<std::byte, kHeaderBytes>;
 
@@ -93,7 +93,12 @@ void check_bytes(std::span<const std::byte> bytes, const Header& header, const s
 }
 
 [[noreturn]] void fail(std::string_view action, const std::filesystem::path& path) {
-  throw base::system_error(fmt::format("cannot {} {}", action, path.string()), kAdvice);
+  const bool is_full = errno == ENOSPC || errno == EDQUOT;
+  const std::string advice = is_full
+                                 ? fmt::format("make room in {} or name another folder with --snapshot-dir",
+                                               path.parent_path().string())
+                                 : std::string(kAdvice);
+  throw base::system_error(fmt::format("cannot {} {}", action, path.string()), advice);
 }
 
 void write_all(int file, std::span<const std::byte> bytes, const std::filesystem::path& path) {
@@ -205,6 +210,7 @@ LatestSnapshot SnapshotFolder::latest() {
   for (const File& file : files()) {
     try {
       found.snapshot = read_snapshot(file.path, index_);
+      found.path = file.path;
       if (std::ranges::find(whole_, file.number) == whole_.end()) whole_.insert(whole_.begin(), file.number);
       return found;
     } catch (const Error& error) {

@@ -34,6 +34,7 @@ struct LatestSnapshot {
   };
 
   std::optional<Snapshot> snapshot;  ///< none: there is no whole one
+  std::filesystem::path path;        ///< its file
   std::vector<Skipped> skipped;      ///< newer ones that are damaged, the newest first
 };
 

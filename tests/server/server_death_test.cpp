@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <random>
 #include <sstream>
 #include <string>
@@ -232,6 +233,41 @@ TEST(WorkerDeath, APushPullFromBeforeTheOthersWentOnBringsWhatFollowsFromItsPush
                        : std::to_string(value[0]) + " after " + std::to_string(client.now()) + " steps\n");
             }),
             "taken");
+}
+
+TEST(WorkerDeath, WhosePlaceWasTakenMakesNoKeys) {
+  const TemporaryFolder folder;
+  auto options = server_options(folder);
+  options.lease = 300ms;
+  ServerProcess server(options);
+  TestProcess stopped([&](const auto& tell) {
+    ParameterServerClient client(worker_options({server.address()}, 0, 1));
+    std::vector<float> value(10, 1.0F);
+    std::raise(SIGSTOP);
+    try {
+      client.init("key", value, {.optimizer = "sgd:lr=5"});
+      tell("made\n");
+    } catch (const Error& error) {
+      tell(std::string(error.what()) + "\n");
+    }
+  });
+  stopped.await_stop();
+  auto other = worker_options({server.address()}, 0, 1);
+  other.consistency = parse_consistency("asp");
+  std::optional<ParameterServerClient> client;
+  while (!client) {
+    try {
+      client.emplace(other);
+    } catch (const Error& error) {
+      // As long as the lease lasts.
+      ASSERT_THAT(error.what(), testing::HasSubstr("asked to join a job with bsp"));
+    }
+  }
+  stopped.signal(SIGCONT);
+  EXPECT_THAT(stopped.read_line(), testing::HasSubstr("another process has its number now"));
+  std::vector<float> value(10);
+  client->init("key", value, {.optimizer = "sgd:lr=1"});
+  EXPECT_TRUE(stopped.join());
 }
 
 /// The name of a small key that this one of two servers has.

@@ -100,7 +100,7 @@ class History {
   void crash() {
     if (saved_.empty() || world_.below(2) == 0) save();
     world_.state = world_.fresh_state();
-    world_.state.restore(saved_, at_ms(world_.now));
+    world_.state.restore(saved_, "saved", at_ms(world_.now));
     world_.model = saved_model_;
     for (auto& [number, worker] : world_.model.workers) {
       worker.connections = 0;

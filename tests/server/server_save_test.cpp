@@ -82,7 +82,7 @@ TEST(ServerSave, GoesOnWithTheSameBits) {
     driver.join(state);
     driver.run(state, 25);
     ServerState restored(options(2));
-    restored.restore(state.save(), at_ms(1000));
+    restored.restore(state.save(), "saved", at_ms(1000));
     expect_same(state, restored);
     EXPECT_EQ(restored.next_expiry(), at_ms(1100));
 
@@ -105,7 +105,7 @@ TEST(ServerSave, IsAnotherIncarnation) {
   ServerState state(options(7));
   driver.join(state);
   ServerState restored(options(7));
-  restored.restore(state.save(), at_ms(0));
+  restored.restore(state.save(), "saved", at_ms(0));
   const Join again{.session = 100,
                    .workers = kWorkers,
                    .consistency = parse_consistency("bsp"),
@@ -116,7 +116,7 @@ TEST(ServerSave, IsAnotherIncarnation) {
 
 TEST(ServerSave, AStateThatNobodyJoinedIsSavedToo) {
   ServerState restored(options(2));
-  restored.restore(ServerState(options(1)).save(), at_ms(0));
+  restored.restore(ServerState(options(1)).save(), "saved", at_ms(0));
   Driver("bsp").join(restored);
 }
 
@@ -128,7 +128,7 @@ TEST(ServerSave, DamagedBytesAreRefusedAndChangeNothing) {
   const auto bytes = state.save();
   const auto refused = [](std::span<const std::byte> damaged) {
     ServerState restored(options(2));
-    EXPECT_THROW(restored.restore(damaged, at_ms(0)), Error);
+    EXPECT_THROW(restored.restore(damaged, "saved", at_ms(0)), Error);
     EXPECT_EQ(restored.next_expiry(), Time::max());
   };
   for (std::size_t size = 0; size < bytes.size(); size += size < 400 ? 1 : 997) {
@@ -145,7 +145,7 @@ TEST(ServerSave, DamagedBytesAreRefusedAndChangeNothing) {
     damaged[place] ^= std::byte(1U << (random() % 8));
     ServerState restored(options(2));
     try {
-      restored.restore(damaged, at_ms(0));
+      restored.restore(damaged, "saved", at_ms(0));
     } catch (const Error&) {  // NOLINT(bugprone-empty-catch)
     }
   }
@@ -154,12 +154,19 @@ TEST(ServerSave, DamagedBytesAreRefusedAndChangeNothing) {
 TEST(ServerSave, ForeignStatesAreNamed) {
   ServerState state(options(1));
   auto bytes = state.save();
-  ServerState other({.index = 1, .servers = 2});
-  expect_error(ErrorCode::invalid_argument, "server 0 of 1, and this is server 1 of 2",
-               [&] { other.restore(bytes, at_ms(0)); });
-  bytes[0] = std::byte{9};
-  ServerState later(options(1));
-  expect_error(ErrorCode::version_mismatch, "version 9", [&] { later.restore(bytes, at_ms(0)); });
+  const auto refused = [&](ErrorCode code, const std::string& part, const ServerStateOptions& by) {
+    ServerState other(by);
+    expect_error(code, "snapshot saved.snapshot " + part,
+                 [&] { other.restore(bytes, "saved.snapshot", at_ms(0)); });
+  };
+  refused(ErrorCode::invalid_argument, "is of server 0 of 1, and this is server 1 of 2",
+          {.index = 1, .servers = 2});
+  refused(ErrorCode::version_mismatch, "is of the job 'default', and this server's job is 'another'",
+          {.job = "another"});
+  for (const int version : {1, 9}) {
+    bytes[0] = static_cast<std::byte>(version);
+    refused(ErrorCode::version_mismatch, "holds a state of version " + std::to_string(version), options(1));
+  }
 }
 
 }  // namespace

@@ -89,6 +89,40 @@ TEST_F(ServerStateTest, JoinRefusesWhatDoesNotFit) {
   state_.join(with([](Join&) {}), at_ms(0));
 }
 
+TEST_F(ServerStateTest, WhoWasHereAndMadeNothingBindsNobody) {
+  const auto expect_bound = [&] {
+    expect_error(ErrorCode::invalid_argument, "consistency asp asked to join a job with ssp:2",
+                 [&] { state_.join(join_request(1, "asp", 3), at_ms(0)); });
+  };
+  state_.join(join_request(0, "ssp:2", 3), at_ms(0));
+  expect_bound();
+  state_.leave(0, 100);
+  state_.gone(0, 100);
+  state_.join(join_request(1, "bsp"), at_ms(0));
+  state_.advance(1, 101, {7});
+  // One that died counts as little as one that said goodbye.
+  state_.gone(1, 101);
+  EXPECT_EQ(state_.join(join_request(1, "ssp:2", 3), at_ms(0)).clock, 0U) << "nor did it make any steps";
+  expect_error(ErrorCode::invalid_argument, "has not joined", [&] { state_.beat(0, 100); });
+  // A connection that has not ended yet, of a worker that is given up.
+  state_.expire(at_ms(100));
+  state_.join(join_request(1, "ssp:2", 3), at_ms(100));
+  expect_bound();
+  state_.make_key(whole_key("w", kCount, "sgd:lr=1"), Floats(kCount));
+  state_.leave(1, 101);
+  state_.gone(1, 101);
+  state_.gone(1, 101);
+  expect_bound();
+}
+
+TEST_F(ServerStateTest, WhatAWorkerHadIsKeptForTheSameJob) {
+  for (const std::uint32_t worker : {0U, 1U}) state_.join(join_request(worker, "asp"), at_ms(0));
+  advance(0, 3);
+  advance(1, 5);
+  for (const std::uint32_t worker : {0U, 1U}) state_.gone(worker, 100 + worker);
+  EXPECT_EQ(state_.join(join_request(1, "asp"), at_ms(0)).clock, 5U);
+}
+
 TEST_F(ServerStateTest, TwoNamesOfOneThingFit) {
   Join request = join_request(0, "bsp");
   request.push_codec = "onebit";
@@ -105,7 +139,8 @@ TEST_F(ServerStateTest, RequestsBeforeAnybodyJoinedAreRefused) {
   expect_error(ErrorCode::invalid_argument, "join first", [&] { state_.beat(0, 100); });
   expect_error(ErrorCode::invalid_argument, "join first",
                [&] { state_.make_key(whole_key("w", kCount, "sgd"), Floats(kCount)); });
-  expect_error(ErrorCode::invalid_argument, "init()", [&] { static_cast<void>(state_.push_bytes(0)); });
+  expect_error(ErrorCode::invalid_argument, "init()", [&] { static_cast<void>(state_.count(0)); });
+  expect_error(ErrorCode::invalid_argument, "join first", [&] { state_.require_member(0, 100); });
   state_.gone(0, 100);
   state_.leave(0, 100);
   EXPECT_FALSE(state_.heard(0, 100, at_ms(0)));
