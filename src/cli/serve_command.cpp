@@ -2,9 +2,11 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <ctime>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "cli/command.hpp"
@@ -33,7 +35,13 @@ struct ServeCommand {
   double lease = 10;
   bool quiet = false;
   std::string json;
+  const CLI::Option* every = nullptr;  ///< --snapshot-every
 };
+
+nlohmann::ordered_json restored_to_json(const ParameterServerReport& report) {
+  if (report.restored_from.empty()) return nullptr;
+  return {{"file", report.restored_from}, {"clock", report.restored_clock}, {"keys", report.restored_keys}};
+}
 
 nlohmann::ordered_json to_json(const ParameterServerReport& report) {
   return {{"pushes", report.pushes},
@@ -43,6 +51,8 @@ nlohmann::ordered_json to_json(const ParameterServerReport& report) {
           {"whole_pulls", report.whole_pulls},
           {"clock", report.clock},
           {"snapshots", report.snapshots},
+          {"incarnation", report.incarnation},
+          {"restored", restored_to_json(report)},
           {"problems", report.problems}};
 }
 
@@ -53,8 +63,26 @@ std::string to_table(const ParameterServerReport& report) {
       report.clock, report.snapshots);
 }
 
-/// Signals that end a server are waited for: threads started after this take none of them.
+std::string greeting(const ParameterServer& server) {
+  std::string text = fmt::format("serving at {}\n", server.address());
+  const ParameterServerReport report = server.report();
+  if (!report.restored_from.empty()) {
+    text += fmt::format("going on from {}: clock {}, {} keys, incarnation {}\n", report.restored_from,
+                        report.restored_clock, report.restored_keys, report.incarnation);
+  }
+  return text;
+}
+
+/// To stdout, for whoever still reads it: serving and its report do not depend on that.
+void print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+/// Signals that end a server are waited for: threads started after this take none of them. One whose output
+/// nobody reads any more goes on.
 sigset_t keep_signals() {
+  std::signal(SIGPIPE, SIG_IGN);
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -71,20 +99,35 @@ void run(ServeCommand& command) {
     throw UsageError(fmt::format("--index {} is not one of the {} servers, which are numbered from 0",
                                  options.index, options.servers));
   }
+  if (command.every->count() > 0 && options.snapshot_dir.empty()) {
+    throw UsageError("--snapshot-every needs the --snapshot-dir where snapshots go");
+  }
   options.job = command.job.empty() ? Communicator::options_from_environment().job : command.job;
   const sigset_t signals = keep_signals();
   ParameterServer server(options);
-  if (!command.quiet) write_text("-", fmt::format("serving at {}\n", server.address()));
+  if (!command.quiet) print(greeting(server));
   std::size_t said = 0;
   const auto say_problems = [&](const ParameterServerReport& report) {
     for (; said < report.problems.size(); ++said) say(report.problems[said]);
   };
   while (server.is_serving() && ::sigtimedwait(&signals, nullptr, &kLook) < 0) say_problems(server.report());
-  server.stop();
-  const ParameterServerReport report = server.report();
+  std::optional<std::string> failure;
+  try {
+    server.stop();
+  } catch (const Error& error) {
+    failure = error.what();
+  }
+  ParameterServerReport report = server.report();
+  if (failure) report.problems.push_back(*failure);
   say_problems(report);
-  if (command.json != "-" && !command.quiet) write_text("-", to_table(report));
-  if (!command.json.empty()) write_text(command.json, to_json(report).dump(2) + "\n");
+  const std::string json = to_json(report).dump(2) + "\n";
+  if (command.json == "-") {
+    print(json);
+  } else {
+    if (!command.quiet) print(to_table(report));
+    if (!command.json.empty()) write_text(command.json, json);
+  }
+  if (failure) throw ExitStatus{kFailure};
 }
 
 }  // namespace
@@ -128,10 +171,11 @@ void add_serve_command(CLI::App& app) {
                   "Folder for snapshots, from which it goes on when restarted")
       ->transform(named())
       ->type_name("DIR");
-  sub->add_option("--snapshot-every", options.snapshot_every, "Clocks from one snapshot to the next")
-      ->transform(positive())
-      ->type_name("CLOCKS")
-      ->capture_default_str();
+  command->every =
+      sub->add_option("--snapshot-every", options.snapshot_every, "Clocks from one snapshot to the next")
+          ->transform(positive())
+          ->type_name("CLOCKS")
+          ->capture_default_str();
   add_json_option(*sub, command->json, "Write what was done at the end");
   sub->footer(kFooter);
   sub->callback([command] { run(*command); });

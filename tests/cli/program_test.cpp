@@ -101,6 +101,7 @@ TEST(Program, ACommandLineThatMakesNoSenseExitsWith2) {
                                 "serve --index 2 --servers 2",
                                 "serve --transport pigeon",
                                 "serve --lease 0",
+                                "serve --snapshot-every 5",
                                 "serve --listen ''",
                                 "run -n 1 --json '' -- true",
                                 "info --json ''",
