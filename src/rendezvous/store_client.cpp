@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <random>
 #include <utility>
 
+#include "base/random_bits.hpp"
 #include "base/stream_socket.hpp"
 #include "gradwire/error.hpp"
 #include "rendezvous/store_search.hpp"
@@ -16,17 +16,12 @@ namespace {
 /// Beyond the time that the server itself may take: for the way there and back, and a busy host.
 constexpr std::chrono::seconds kSlack{20};
 
-std::uint64_t draw_session() {
-  std::random_device device;
-  return (std::uint64_t{device()} << 32U) | device();
-}
-
 }  // namespace
 
 StoreClient::StoreClient(const StoreUrl& url, int rank, std::chrono::milliseconds timeout)
     : url_(url.text()) {
   hello_.rank = static_cast<std::uint32_t>(rank);
-  hello_.session = draw_session();
+  hello_.session = base::random_bits();
   hello_.job = url.job;
   FoundStore found = find_store(url, hello_, timeout);
   server_ = found.address;

@@ -18,10 +18,6 @@ constexpr std::size_t kMorePulls = 1024;
 /// Answers to pulls that wait for the link: more would only be computed before their time.
 constexpr std::size_t kAhead = 4;
 
-[[noreturn]] void end_connection(const std::string& what) {
-  throw Error(ErrorCode::corrupt_frame, what, "use the same version of Gradwire for workers and servers");
-}
-
 }  // namespace
 
 Caller::Caller(ServerState& state, Tally& tally)
@@ -32,7 +28,7 @@ Caller::Caller(ServerState& state, Tally& tally)
       out_(Side::server) {}
 
 const Caller::Worker& Caller::worker() const {
-  if (!worker_) end_connection("a caller asked for something before it joined");
+  if (!worker_) reject("a caller asked for something before it joined");
   return *worker_;
 }
 
@@ -90,7 +86,7 @@ void Caller::handle(Request request, Time now) {
 }
 
 void Caller::handle(const Join& join, Time now) {
-  if (worker_) end_connection("a worker joined twice on one connection");
+  if (worker_) reject("a worker joined twice on one connection");
   try {
     const Joined joined = state_.join(join, now);
     worker_ = {join.worker, join.session};
@@ -181,7 +177,7 @@ void Caller::finish_push() {
 
 void Caller::handle(const Pull& pull) {
   if (asked_.size() + waiting_.size() > state_.keys() + kMorePulls) {
-    end_connection(fmt::format("a worker asked for more than {} values at a time", asked_.size()));
+    reject(fmt::format("a worker asked for more than {} values at a time", asked_.size()));
   }
   asked_.push_back(pull);
   try {

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "gradwire/error.hpp"
@@ -34,7 +33,7 @@ ClientKey::ClientKey(std::string name, Tensor value, std::size_t servers,
   }
   static_cast<void>(floats(value));
   const auto places = place_key(name_, count_, static_cast<std::uint32_t>(servers),
-                                std::max(push_codec_->block(), pull_codec.block()));
+                                placement_block(*push_codec_, pull_codec));
   for (const auto& place : places) {
     shards_.push_back(std::make_shared<ClientShard>(ClientShard{place.server, place.first, place.count}));
   }

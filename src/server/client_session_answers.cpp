@@ -15,10 +15,6 @@ using std::chrono::milliseconds;
 /// Whatever a server says of its lease.
 constexpr milliseconds kShortestBeat{3};
 
-[[noreturn]] void reject(const std::string& what) {
-  throw Error(ErrorCode::corrupt_frame, what, "use the same version of Gradwire for workers and servers");
-}
-
 std::shared_ptr<ClientRequest> take(std::map<std::uint64_t, std::shared_ptr<ClientRequest>>& from,
                                     std::uint64_t number) {
   const auto found = from.find(number);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/client_session.hpp"
+#include "server/service_options.hpp"
 #include "transport/service.hpp"
 
 namespace gradwire::server {
@@ -23,16 +24,6 @@ constexpr milliseconds kOneCall{1000};
 bool is_final(const Error& error) noexcept {
   return error.code() != ErrorCode::peer_lost && error.code() != ErrorCode::corrupt_frame &&
          error.code() != ErrorCode::system;
-}
-
-transport::ServiceOptions service_options(const ParameterServerClientOptions& options, int server) {
-  transport::ServiceOptions service;
-  service.address = options.servers[static_cast<std::size_t>(server)];
-  service.job = options.job;
-  service.kind = options.transport;
-  service.link_rate = options.link_rate.empty() ? 0 : transport::parse_rate(options.link_rate);
-  service.timeout = std::min<milliseconds>(options.timeout, kOneCall);
-  return service;
 }
 
 }  // namespace
@@ -87,9 +78,11 @@ void ClientSession::call() {
   patience_.begin_connection();
   beat_bytes_ = 0;
   next_beat_ = Clock::time_point::max();
+  auto service = service_options(options_, options_.servers[static_cast<std::size_t>(server_)]);
+  service.timeout = std::min<milliseconds>(options_.timeout, kOneCall);
   while (!endpoint_) {
     try {
-      endpoint_ = transport::call_service(service_options(options_, server_));
+      endpoint_ = transport::call_service(service);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::timeout || ending_.load()) throw;
       if (patience_.is_over(Clock::now())) throw unanswered(error.what());

@@ -9,11 +9,6 @@
 namespace gradwire::server {
 namespace {
 
-[[noreturn]] void refuse(std::string_view from, std::string_view what) {
-  throw Error(ErrorCode::corrupt_frame, fmt::format("{} sent {}", from, what),
-              "check that servers and workers run the same build of gradwire, and the network between them");
-}
-
 std::string describe(const wire::Header& header) {
   if (header.kind == wire::FrameKind::message) return fmt::format("message {}", header.operation);
   return fmt::format("segment {} of message {} (shard {}, {} elements, codec {}, sender {})", header.segment,
@@ -29,7 +24,7 @@ std::optional<Message> IncomingMessages::take_head(transport::Link& link,
   const transport::Frame* const frame = link.front();
   if (frame == nullptr) return std::nullopt;
   if (frame->header.kind != wire::FrameKind::message)
-    refuse(from_, describe(frame->header) + " where a message was due");
+    reject(from_ + " sent " + describe(frame->header) + " where a message was due");
   Message message = read(frame->payload, from_);
   number_ = number_of(message);
   check(*frame, head_header(number_, sender_));
@@ -51,8 +46,8 @@ std::optional<IncomingMessages::Part> IncomingMessages::front(transport::Link& l
   check(*frame, frames_.header());
   const std::size_t count = frames_.header().count;
   if (!frames_.codec().valid(frame->payload, count)) {
-    refuse(from_, fmt::format("{} bytes that {} never writes for {} elements", frame->payload.size(),
-                              frames_.codec().spec(), count));
+    reject(fmt::format("{} sent {} bytes that {} never writes for {} elements", from_, frame->payload.size(),
+                       frames_.codec().spec(), count));
   }
   return Part{frames_.payload(), frames_.first(), count, frames_.offset(), frame->payload};
 }
@@ -80,7 +75,7 @@ void IncomingMessages::check(const transport::Frame& frame, const wire::Header& 
   seen.payload_crc = 0;
   seen.flags = static_cast<std::uint16_t>(seen.flags & ~wire::kFlagPayloadCrc);
   if (seen == due) return;
-  refuse(from_, describe(frame.header) + " where " + describe(due) + " was due");
+  reject(from_ + " sent " + describe(frame.header) + " where " + describe(due) + " was due");
 }
 
 }  // namespace gradwire::server

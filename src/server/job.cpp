@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <string_view>
 
 #include "gradwire/error.hpp"
@@ -19,10 +18,6 @@ std::shared_ptr<const compress::Codec> make_serving_codec(const std::string& spe
 }
 
 }  // namespace
-
-std::size_t Job::block() const noexcept {
-  return std::max(codecs.push->block(), codecs.pull->block());  // powers of two, all of them
-}
 
 Job make_job(std::uint32_t workers, Consistency consistency, const std::string& push_codec,
              const std::string& pull_codec, std::uint32_t kept_versions) {

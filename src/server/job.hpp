@@ -17,9 +17,6 @@ struct Job {
   Consistency consistency{};
   ShardCodecs codecs{};
 
-  /// Where shards may begin.
-  [[nodiscard]] std::size_t block() const noexcept;
-
   void save(StateWriter& out) const;
 };
 

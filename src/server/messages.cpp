@@ -95,8 +95,7 @@ std::string fault_in(const Message& /*message*/) {
 }
 
 [[noreturn]] void refuse(std::string_view from, std::string_view what) {
-  throw Error(ErrorCode::corrupt_frame, fmt::format("{} sent {}", from, what),
-              "check that servers and workers run the same build of gradwire");
+  reject(fmt::format("{} sent {}", from, what));
 }
 
 std::uint64_t number_in(const auto& message) noexcept {
@@ -172,6 +171,8 @@ std::uint64_t number_of(const Request& request) {
 std::uint64_t number_of(const Answer& answer) {
   return std::visit([](const auto& message) { return number_in(message); }, answer);
 }
+
+void reject(const std::string& what) { throw Error(ErrorCode::corrupt_frame, what, kSameVersion); }
 
 std::string_view to_string(Verb verb) noexcept {
   switch (verb) {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
@@ -48,6 +49,9 @@ struct Head {
 
 [[nodiscard]] std::uint64_t number_of(const Request& request);
 [[nodiscard]] std::uint64_t number_of(const Answer& answer);
+
+/// Throws Error(corrupt_frame): a peer did what no correct one does.
+[[noreturn]] void reject(const std::string& what);
 
 /// "push", "key_made", ...
 [[nodiscard]] std::string_view to_string(Verb verb) noexcept;

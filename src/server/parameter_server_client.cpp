@@ -5,10 +5,10 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <random>
 #include <utility>
 
 #include "base/limits.hpp"
+#include "base/random_bits.hpp"
 #include "compress/codec.hpp"
 #include "gradwire/parameter_server.hpp"
 #include "server/client_key.hpp"
@@ -19,11 +19,6 @@ namespace {
 
 using server::ClientKey;
 using server::ClientOperation;
-
-std::uint64_t random_session() {
-  std::random_device device;
-  return (std::uint64_t{device()} << 32U | device()) | 1U;
-}
 
 ParameterServerClientOptions checked(ParameterServerClientOptions options) {
   if (options.servers.empty()) {
@@ -90,7 +85,7 @@ ParameterServerClient::Impl::Impl(const ParameterServerClientOptions& options)
     : options_(checked(options)),
       push_codec_(compress::make_codec(options.push_codec)),
       pull_codec_(compress::make_codec(options.pull_codec)) {
-  const std::uint64_t session = random_session();
+  const std::uint64_t session = base::random_bits();
   for (std::size_t i = 0; i < options.servers.size(); ++i) {
     sessions.push_back(std::make_unique<server::ClientSession>(options_, static_cast<int>(i), session));
   }

@@ -6,6 +6,10 @@
 
 namespace gradwire::server {
 
+std::size_t placement_block(const compress::Codec& push, const compress::Codec& pull) noexcept {
+  return std::max(push.block(), pull.block());  // powers of two, all of them
+}
+
 std::vector<ShardPlace> place_key(std::string_view key, std::uint64_t total, std::uint32_t servers,
                                   std::size_t block) {
   if (total == 0) return {};

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "compress/codec.hpp"
+
 namespace gradwire::server {
 
 /// Keys with fewer elements per server than this are not split: their shards would be mostly headers.
@@ -19,9 +21,11 @@ struct ShardPlace {
   friend bool operator==(const ShardPlace&, const ShardPlace&) = default;
 };
 
+/// Where the shards of keys may begin that are pushed and pulled by these: at multiples of it.
+[[nodiscard]] std::size_t placement_block(const compress::Codec& push, const compress::Codec& pull) noexcept;
+
 /// The shards of a key of `total` elements, in the order of their elements, at most one per server, none
-/// empty. All begin at multiples of `block`, a common multiple of both codecs' blocks. Clients and servers
-/// compute it alike.
+/// empty. All begin at multiples of `block`. Clients and servers compute it alike.
 std::vector<ShardPlace> place_key(std::string_view key, std::uint64_t total, std::uint32_t servers,
                                   std::size_t block);
 

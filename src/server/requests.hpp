@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "gradwire/consistency.hpp"
 #include "gradwire/error.hpp"
@@ -25,6 +26,9 @@ enum class Verb : std::uint8_t {
   pulled = 68,
   refused = 69,
 };
+
+/// What to do about messages that no correct peer of this version sends.
+inline constexpr std::string_view kSameVersion = "run the same version of Gradwire everywhere";
 
 /// The first request on every connection. All workers of a job give the same, but for worker and session.
 struct Join {

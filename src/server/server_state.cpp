@@ -86,12 +86,13 @@ Joined ServerState::join(const Join& request, Time now) {
 }
 
 void ServerState::require_own_place(const ShardId& id) const {
-  const auto places = place_key(id.key, id.total, options_.servers, job_->block());
+  const auto places =
+      place_key(id.key, id.total, options_.servers, placement_block(*job_->codecs.push, *job_->codecs.pull));
   const ShardPlace asked{.server = options_.index, .first = id.first, .count = id.count};
   if (std::find(places.begin(), places.end(), asked) != places.end()) return;
   refuse(fmt::format("elements {} to {} of key '{}', which has {}, are no shard of server {} of {}", id.first,
                      id.first + id.count, id.key, id.total, options_.index, options_.servers),
-         "run the same version of gradwire everywhere; a key needs at least one element");
+         fmt::format("{}; a key needs at least one element", kSameVersion));
 }
 
 void ServerState::add_shard(std::unique_ptr<Shard> shard) {
@@ -116,7 +117,7 @@ KeyMade ServerState::make_key(const MakeKey& request, std::span<const float> val
     require_own_place(id);
     if (value.size() != id.count) {
       refuse(fmt::format("key '{}' came with {} elements instead of {}", id.key, value.size(), id.count),
-             "run the same version of gradwire everywhere");
+             kSameVersion);
     }
     add_shard(std::make_unique<Shard>(id, job_->codecs, value));
     known = shard_of_key_.find(id.key);
@@ -162,7 +163,7 @@ bool ServerState::push(std::uint32_t worker, std::uint64_t session, const Push& 
     throw Error(ErrorCode::corrupt_frame,
                 fmt::format("a push of worker {} to key '{}' holds {} bytes that are no payload of '{}'",
                             worker, target.id().key, payload.size(), job_->codecs.push->spec()),
-                "run the same version of gradwire everywhere", static_cast<int>(worker));
+                kSameVersion, static_cast<int>(worker));
   }
   const std::uint64_t finished = shard_clocks_[request.shard].of(worker, member);
   if (request.clock < finished) {

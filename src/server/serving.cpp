@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <new>
-#include <random>
 #include <utility>
+
+#include "base/random_bits.hpp"
+#include "server/service_options.hpp"
 
 namespace gradwire::server {
 namespace {
@@ -24,15 +26,6 @@ constexpr seconds kTryAgain{5};
 constexpr milliseconds kShortestLease{10};
 /// Rounds further apart than that, or than half a lease, were a pause of the whole process.
 constexpr seconds kPause{1};
-
-transport::ServiceOptions service_options(const ParameterServerOptions& options) {
-  transport::ServiceOptions service;
-  service.address = options.address;
-  service.job = options.job;
-  service.kind = options.transport;
-  service.link_rate = options.link_rate.empty() ? 0 : transport::parse_rate(options.link_rate);
-  return service;
-}
 
 ServerStateOptions state_options(const ParameterServerOptions& options, std::uint64_t incarnation) {
   if (options.servers < 1 || options.index < 0 || options.index >= options.servers) {
@@ -57,15 +50,10 @@ ServerStateOptions state_options(const ParameterServerOptions& options, std::uin
   return state;
 }
 
-std::uint64_t random_number() {
-  std::random_device device;
-  return std::uint64_t{device()} << 32U | device();
-}
-
 }  // namespace
 
 Serving::Serving(const ParameterServerOptions& options)
-    : options_(options), incarnation_(random_number()), state_(state_options(options, incarnation_)) {
+    : options_(options), incarnation_(base::random_bits()), state_(state_options(options, incarnation_)) {
   if (!options.snapshot_dir.empty()) {
     SnapshotFolder folder(options.snapshot_dir, static_cast<std::uint32_t>(options.index));
     restore(folder.latest());
@@ -73,7 +61,7 @@ Serving::Serving(const ParameterServerOptions& options)
     snapshots_.emplace(std::move(folder));
     next_snapshot_ = state_.clock() + options.snapshot_every;
   }
-  service_ = transport::open_service(service_options(options));
+  service_ = transport::open_service(service_options(options, options.address));
   report_.incarnation = incarnation_;
   report_.clock = state_.clock();
 }

@@ -1,4 +1,3 @@
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -6,24 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "expect_error.hpp"
 #include "servers.hpp"
 
 // Who asks for what cannot be is told what was wrong, and nobody else notices.
 namespace gradwire {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
-
-void expect_error(ErrorCode code, const std::string& part, const std::function<void()>& body) {
-  try {
-    body();
-    ADD_FAILURE() << "nothing was said of: " << part;
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code) << error.what();
-    EXPECT_THAT(error.what(), HasSubstr(part));
-  }
-}
+using server::expect_error;
 
 class ClientErrors : public testing::Test {
  protected:

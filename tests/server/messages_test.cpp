@@ -154,10 +154,9 @@ TEST(Messages, ErrorsSayWhoSentWhat) {
     (void)read_request(bytes, "worker 3");
     FAIL();
   } catch (const Error& error) {
-    EXPECT_EQ(
-        std::string(error.what()),
-        "corrupt_frame: worker 3 sent a request \"push\" with 1 bytes after its end; check that servers and "
-        "workers run the same build of gradwire");
+    EXPECT_EQ(std::string(error.what()),
+              "corrupt_frame: worker 3 sent a request \"push\" with 1 bytes after its end; "
+              "run the same version of Gradwire everywhere");
   }
 }
 
