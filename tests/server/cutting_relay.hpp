@@ -45,8 +45,6 @@ class CuttingRelay {
 
   [[nodiscard]] const std::string& address() const { return address_; }
   [[nodiscard]] int cuts() const { return cuts_; }
-  /// From now on nothing is cut.
-  void behave() { behaves_ = true; }
 
  private:
   struct Pair {
@@ -76,7 +74,7 @@ class CuttingRelay {
         ended = !forward(ready[i].fd, pair.ends[i % 2], left);
         if (ended) {
           drop((i - 1) / 2);
-        } else if (left == 0 && !behaves_) {
+        } else if (left == 0) {
           ++cuts_;
           left = draw();
           while (!pairs_.empty()) drop(0);
@@ -103,8 +101,7 @@ class CuttingRelay {
   /// False when that end has hung up.
   bool forward(int from, int to, std::size_t& left) {
     std::array<char, 16'384> bytes{};
-    const std::size_t most = behaves_ ? bytes.size() : std::min(bytes.size(), left);
-    const ssize_t size = ::read(from, bytes.data(), most);
+    const ssize_t size = ::read(from, bytes.data(), std::min(bytes.size(), left));
     if (size <= 0) return false;
     for (ssize_t done = 0; done < size;) {
       const ssize_t sent =
@@ -131,7 +128,6 @@ class CuttingRelay {
   std::vector<Pair> pairs_;
   std::mt19937 random_{5};
   std::atomic<bool> ending_{false};
-  std::atomic<bool> behaves_{false};
   std::atomic<int> cuts_{0};
   std::thread thread_;
 };
