@@ -84,7 +84,8 @@ struct ParameterServerClientOptions {
   std::string push_codec = "none";
   std::string pull_codec = "none";
   std::string transport = "auto";
-  std::string link_rate{};
+  std::string
+      link_rate{};  ///< this worker is a host behind a link of that rate, shared by its servers; empty: off
   std::chrono::milliseconds timeout{300'000};  ///< without progress, and for a server that is gone to return
 };
 

@@ -12,10 +12,12 @@
 
 namespace gradwire::server {
 
-ClientSession::ClientSession(const ParameterServerClientOptions& options, int server, std::uint64_t session)
+ClientSession::ClientSession(const ParameterServerClientOptions& options, int server, std::uint64_t session,
+                             std::shared_ptr<transport::LinkRate> link)
     : options_(options),
       server_(server),
       session_(session),
+      link_(std::move(link)),
       plain_(compress::make_codec("none")),
       push_codec_(compress::make_codec(options.push_codec)),
       pull_codec_(compress::make_codec(options.pull_codec)),

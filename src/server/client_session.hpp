@@ -17,7 +17,7 @@
 #include "server/client_request.hpp"
 #include "server/incoming_messages.hpp"
 #include "server/outgoing_messages.hpp"
-#include "transport/transport.hpp"
+#include "transport/service.hpp"
 
 namespace gradwire::server {
 
@@ -27,7 +27,9 @@ class ClientSession {
  public:
   using Clock = transport::Clock;
 
-  ClientSession(const ParameterServerClientOptions& options, int server, std::uint64_t session);
+  /// `link` is the client's emulated one, null without.
+  ClientSession(const ParameterServerClientOptions& options, int server, std::uint64_t session,
+                std::shared_ptr<transport::LinkRate> link);
   /// Returns when the session has ended, as after end(). What is still unanswered then fails.
   ~ClientSession();
   ClientSession(const ClientSession&) = delete;
@@ -83,6 +85,7 @@ class ClientSession {
   const ParameterServerClientOptions options_;
   const int server_;
   const std::uint64_t session_;
+  const std::shared_ptr<transport::LinkRate> link_;
   const std::shared_ptr<const compress::Codec> plain_;
   const std::shared_ptr<const compress::Codec> push_codec_;
   const std::shared_ptr<const compress::Codec> pull_codec_;

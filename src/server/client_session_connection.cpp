@@ -79,6 +79,7 @@ void ClientSession::call() {
   beat_bytes_ = 0;
   next_beat_ = Clock::time_point::max();
   auto service = service_options(options_, options_.servers[static_cast<std::size_t>(server_)]);
+  service.shared_link = link_;
   service.timeout = std::min<milliseconds>(options_.timeout, kOneCall);
   while (!endpoint_) {
     try {

@@ -86,8 +86,11 @@ ParameterServerClient::Impl::Impl(const ParameterServerClientOptions& options)
       push_codec_(compress::make_codec(options.push_codec)),
       pull_codec_(compress::make_codec(options.pull_codec)) {
   const std::uint64_t session = base::random_bits();
+  const auto link = options.link_rate.empty()
+                        ? nullptr
+                        : transport::make_link_rate(transport::parse_rate(options.link_rate));
   for (std::size_t i = 0; i < options.servers.size(); ++i) {
-    sessions.push_back(std::make_unique<server::ClientSession>(options_, static_cast<int>(i), session));
+    sessions.push_back(std::make_unique<server::ClientSession>(options_, static_cast<int>(i), session, link));
   }
 }
 

@@ -12,12 +12,19 @@
 
 namespace gradwire::transport {
 
+struct LinkRate;
+
+/// The emulated link of a host whose calls share it, from any thread; `rate` in bytes a second each way.
+/// Throws Error(invalid_argument).
+std::shared_ptr<LinkRate> make_link_rate(double rate);
+
 /// What both sides of a service have to agree on, and how they are joined.
 struct ServiceOptions {
   std::string address;        ///< "host:port" or "[::1]:port"; a service may leave the port out: any free one
   std::string job;            ///< callers of another job are turned away
   std::string kind = "auto";  ///< "auto" (shm between processes of one host, else tcp), "shm", "tcp"
   double link_rate = 0;       ///< bytes a second each way, shared by all links of a service; 0: none
+  std::shared_ptr<LinkRate> shared_link{};     ///< of link_rate, for calls; null: each has a link of its own
   bool check_payload = false;                  ///< checksum payloads on shm too
   std::chrono::milliseconds timeout{300'000};  ///< for connecting
 };

@@ -209,7 +209,8 @@ bool Call::take_answer(Greeting& greeting) {
 }
 
 std::unique_ptr<Endpoint> Call::endpoint(Meeting meeting, bool on_this_host) {
-  const auto rate = options_.link_rate > 0 ? std::make_shared<LinkRate>(options_.link_rate) : nullptr;
+  auto rate = options_.shared_link;
+  if (!rate && options_.link_rate > 0) rate = std::make_shared<LinkRate>(options_.link_rate);
   std::vector<std::unique_ptr<PeerLink>> links(2);
   links[kServiceRank] = make_service_link(std::move(meeting), options_, kCallerRank, rate);
   return std::make_unique<MeshEndpoint>(kCallerRank, std::move(links), bell_,
@@ -217,6 +218,13 @@ std::unique_ptr<Endpoint> Call::endpoint(Meeting meeting, bool on_this_host) {
 }
 
 }  // namespace
+
+std::shared_ptr<LinkRate> make_link_rate(double rate) {
+  EndpointOptions options;
+  options.link_rate = rate;
+  check(options);
+  return std::make_shared<LinkRate>(rate);
+}
 
 std::unique_ptr<Endpoint> call_service(const ServiceOptions& options) { return Call(options).run(); }
 

@@ -27,10 +27,19 @@ TokenBucket::Nanos TokenBucket::credit(Time now) const noexcept {
 }
 
 void TokenBucket::begin_waiting() noexcept {
+  const std::lock_guard lock(mutex_);
   if (waiting_++ == 0) silent_ = true;
 }
 
-void TokenBucket::end_waiting() noexcept { --waiting_; }
+void TokenBucket::end_waiting() noexcept {
+  const std::lock_guard lock(mutex_);
+  --waiting_;
+}
+
+bool TokenBucket::is_silent() const noexcept {
+  const std::lock_guard lock(mutex_);
+  return silent_;
+}
 
 TokenBucket::Nanos TokenBucket::needed(std::size_t wanted) const noexcept {
   if (silent_) return cost(1);
@@ -39,16 +48,19 @@ TokenBucket::Nanos TokenBucket::needed(std::size_t wanted) const noexcept {
 }
 
 std::size_t TokenBucket::allowed(std::size_t wanted, Time now) const noexcept {
+  const std::lock_guard lock(mutex_);
   // A nanosecond of grace: the clock counts in whole ones, the costs do not.
   const Nanos have = credit(now) + Nanos(1);
   return have < needed(wanted) ? 0 : static_cast<std::size_t>(have.count() / nanos_per_byte_);
 }
 
 TokenBucket::Time TokenBucket::when(std::size_t wanted) const noexcept {
+  const std::lock_guard lock(mutex_);
   return epoch_ + std::chrono::ceil<Time::duration>(free_at_ + needed(wanted));
 }
 
 void TokenBucket::take(std::size_t bytes, Time moved) noexcept {
+  const std::lock_guard lock(mutex_);
   free_at_ = Nanos(moved - epoch_) - credit(moved) + cost(bytes);
   silent_ = false;
 }

@@ -2,13 +2,14 @@
 
 #include <chrono>
 #include <cstddef>
+#include <mutex>
 
 namespace gradwire::transport {
 
 /// One direction of an emulated link, in virtual time: `free_at_` is when the link has carried all bytes
 /// taken so far, and what lies between it and now is credit. After silence the credit is a burst of two
-/// packets; while somebody waits, being woken late costs nothing up to a millisecond. Not thread-safe; times
-/// never go back.
+/// packets; while somebody waits, being woken late costs nothing up to a millisecond. Thread-safe; a thread's
+/// times never go back.
 class TokenBucket {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -21,7 +22,7 @@ class TokenBucket {
   void begin_waiting() noexcept;
   void end_waiting() noexcept;
   /// Whether nothing was taken since somebody began to wait.
-  [[nodiscard]] bool is_silent() const noexcept { return silent_; }
+  [[nodiscard]] bool is_silent() const noexcept;
 
   /// How many bytes may move now, where `wanted` are there or expected: nothing below min(wanted, quantum),
   /// lest they dribble, but for the burst after silence.
@@ -41,6 +42,7 @@ class TokenBucket {
   [[nodiscard]] Nanos credit(Time now) const noexcept;
   [[nodiscard]] Nanos needed(std::size_t wanted) const noexcept;
 
+  mutable std::mutex mutex_;  ///< of what changes
   double nanos_per_byte_;
   Nanos burst_;
   Nanos catch_up_;
@@ -51,7 +53,7 @@ class TokenBucket {
   bool silent_ = true;
 };
 
-/// Both directions of a rank's emulated link.
+/// Both directions of a host's emulated link.
 struct LinkRate {
   /// From a send on a core that slept to the kernel's receiving end: the link itself has no latency.
   static constexpr std::chrono::microseconds kArrivalDelay{85};
