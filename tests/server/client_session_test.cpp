@@ -31,7 +31,7 @@ std::chrono::microseconds cpu_time() {
 
 TEST(ClientSession, EndsAllThatWasAskedWhenOneRequestCannotBeWritten) {
   const Servers servers(1);
-  ClientSession session(servers.client(0, 1, nullptr), 0, 1);
+  ClientSession session(servers.client(0, 1), 0, 1, nullptr);
   const auto operation = std::make_shared<ClientOperation>(3);
   const auto shard = std::make_shared<ClientShard>(ClientShard{.count = 10});
   Floats value(10);
