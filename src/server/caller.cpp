@@ -68,6 +68,8 @@ bool Caller::serve(transport::Link& link, Time now) {
 void Caller::handle(Request request, Time now) {
   if (const auto* join = std::get_if<Join>(&request)) return handle(*join, now);
   const Worker who = worker();
+  // It asks for nothing before it has the answer to its join, and what went before that.
+  if (std::exchange(just_joined_, false)) state_.forget_refused(who.number, who.session);
   if (const auto* make = std::get_if<MakeKey>(&request)) return begin(*make);
   if (const auto* push = std::get_if<Push>(&request)) return begin(*push);
   if (const auto* pull = std::get_if<Pull>(&request)) return handle(*pull);
@@ -93,7 +95,9 @@ void Caller::handle(const Join& join, Time now) {
     in_.rename(fmt::format("worker {}", join.worker));
     push_codec_ = compress::make_codec(join.push_codec);
     pull_codec_ = compress::make_codec(join.pull_codec);
+    for (const Refused& again : state_.refused(join.worker, join.session)) answer(again);
     answer(joined);
+    just_joined_ = true;
   } catch (const Error& error) {
     refuse(Verb::join, 0, error);
   }
@@ -119,6 +123,10 @@ bool Caller::take_value(transport::Link& link) {
 }
 
 void Caller::begin(const Push& request) {
+  if (state_.has_many_refused(worker().number, worker().session)) {
+    throw Error(ErrorCode::peer_lost, "so many pushes of a worker were refused that it has to say it knows",
+                "connect again");
+  }
   const std::uint64_t count = state_.count(request.shard);
   // By the codec that this worker joined with, whatever job the server has now.
   payload_.resize(push_codec_->max_payload(count));
@@ -236,12 +244,7 @@ bool Caller::answer_pull(const Pull& pull) {
 void Caller::answer(const Answer& head) { out_.add({write_answer(head)}); }
 
 void Caller::refuse(Verb verb, std::uint64_t request, const Error& error) {
-  // what() is "code: happened; advice", and is put together again on the other side.
-  const std::string_view all = error.what();
-  const std::string_view text = all.substr(to_string(error.code()).size() + 2);
-  const auto end = text.rfind("; ");
-  answer(Refused{verb, request, error.code(), std::string(text.substr(0, end)),
-                 end == std::string_view::npos ? "" : std::string(text.substr(end + 2))});
+  answer(refusal(verb, request, error));
 }
 
 void Caller::over() noexcept {

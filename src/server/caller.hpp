@@ -25,6 +25,13 @@ struct Tally {
 /// A worker's connection as the server sees it: takes requests off it, one after the other, and answers them.
 class Caller {
  public:
+  struct Worker {
+    std::uint32_t number = 0;
+    std::uint64_t session = 0;
+
+    friend bool operator==(const Worker&, const Worker&) = default;
+  };
+
   Caller(ServerState& state, Tally& tally);
 
   /// Serves what has arrived; true when anything did. Throws Error when the connection has to end: what its
@@ -40,14 +47,12 @@ class Caller {
   /// The connection has ended.
   void over() noexcept;
 
+  /// Who it is, once it has joined.
+  [[nodiscard]] const std::optional<Worker>& who() const noexcept { return worker_; }
   /// Since when it has not said who it is; nothing once it has.
   [[nodiscard]] std::optional<Time> silent_since() const noexcept;
 
  private:
-  struct Worker {
-    std::uint32_t number = 0;
-    std::uint64_t session = 0;
-  };
   void handle(Request request, Time now);
   void handle(const Join& join, Time now);
   void handle(const Pull& pull);
@@ -70,6 +75,7 @@ class Caller {
   Tally& tally_;
   Time came_ = std::chrono::steady_clock::now();
   std::optional<Worker> worker_;
+  bool just_joined_ = false;  ///< and has asked for nothing else so far
   std::shared_ptr<const compress::Codec> plain_;
   std::shared_ptr<const compress::Codec> push_codec_;
   std::shared_ptr<const compress::Codec> pull_codec_;

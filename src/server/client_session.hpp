@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -72,6 +73,8 @@ class ClientSession {
   void handle(const Refused& refused);
   bool take_body();
   void finish_body();
+  /// A restarted server knows the pushes up to this one.
+  void note_lost_after(std::uint64_t known);
   void note_staleness(std::uint64_t clock, std::uint64_t servers_clock) noexcept;
   void repeat_unanswered(const Joined& joined);
   [[nodiscard]] bool is_asking() const noexcept;
@@ -122,9 +125,10 @@ class ClientSession {
   std::optional<Pulled> arriving_pull_;
   bool is_joined_ = false;
   std::uint64_t incarnation_ = 0;
-  std::uint64_t origin_ = 0;      ///< of the server's values
-  std::uint64_t accepted_ = 0;    ///< the last push that the server has acknowledged
-  std::uint64_t lost_up_to_ = 0;  ///< and the last that had been when it was restarted
+  std::uint64_t origin_ = 0;         ///< of the server's values
+  std::uint64_t accepted_ = 0;       ///< the last push that the server has acknowledged
+  std::uint64_t lost_up_to_ = 0;     ///< and the last that had been when it was restarted
+  std::set<std::uint64_t> refused_;  ///< pushes after that
   std::uint64_t told_clock_ = 0;
   std::uint64_t joined_clock_ = 0;  ///< this worker's when it joined last
   std::uint64_t made_shards_ = 0;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "server/client_session.hpp"
@@ -54,8 +55,7 @@ void ClientSession::handle(const Joined& joined) {
   const bool was_restarted = incarnation_ != 0 && joined.incarnation != incarnation_;
   if (was_restarted) {
     // A snapshot from before the last loss: what was lost then is not lost once more.
-    lost_pushes_ += accepted_ - std::min(accepted_, std::max(joined.sequence, lost_up_to_));
-    lost_up_to_ = accepted_;
+    note_lost_after(std::max(joined.sequence, lost_up_to_));
   }
   incarnation_ = joined.incarnation;
   origin_ = joined.origin;
@@ -68,6 +68,15 @@ void ClientSession::handle(const Joined& joined) {
   const std::lock_guard lock(mutex_);
   granted_clock_ = joined.clock;
   changed_.notify_all();
+}
+
+void ClientSession::note_lost_after(std::uint64_t known) {
+  if (known < accepted_) {
+    const auto refused = std::distance(refused_.upper_bound(known), refused_.upper_bound(accepted_));
+    lost_pushes_ += accepted_ - known - static_cast<std::uint64_t>(refused);
+  }
+  lost_up_to_ = accepted_;
+  refused_.erase(refused_.begin(), refused_.upper_bound(lost_up_to_));
 }
 
 void ClientSession::handle(const KeyMade& made) {
@@ -156,6 +165,11 @@ void ClientSession::handle(const Refused& refused) {
   if (refused.verb == Verb::advance) return;
   auto& unanswered = refused.verb == Verb::push ? pushes_ : requests_;
   const auto request = take(unanswered, refused.request);
+  if (refused.verb == Verb::push) {
+    refused_.insert(refused.request);
+    // Before it answers a join a server says once more what it refused.
+    if (!request && !is_joined_) return;
+  }
   if (!request) reject(name() + " refused what it was not asked");
   patience_.note_answer();
   request->refuse(error);

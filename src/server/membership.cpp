@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "gradwire/error.hpp"
 #include "server/requests.hpp"
@@ -50,6 +51,7 @@ bool Membership::leave(std::uint32_t worker, std::uint64_t session) {
   if (member == nullptr || !member->live) return false;
   member->live = false;
   member->left = true;
+  member->refused.clear();
   update_clock();
   return true;
 }
@@ -148,11 +150,19 @@ void Membership::save(StateWriter& out) const {
     out.write(member.clock);
     out.write(member.sequence);
     out.write(static_cast<std::uint8_t>(member.live ? 1 : member.left ? 2 : 0));
+    out.write(std::uint64_t{member.refused.size()});
+    for (const auto& [sequence, refused] : member.refused) {
+      out.write(sequence);
+      out.write(static_cast<std::uint8_t>(refused.code));
+      out.text(refused.happened);
+      out.text(refused.advice);
+    }
   }
 }
 
 void Membership::restore(StateReader& in, Time now) {
-  constexpr std::size_t kMemberBytes = 4 + 3 * 8 + 1;
+  constexpr std::size_t kMemberBytes = 4 + 3 * 8 + 1 + 8;
+  constexpr std::size_t kRefusedBytes = 8 + 1 + 2 * 4;
   clock_ = in.read<std::uint64_t>();
   for (std::size_t left = in.count(kMemberBytes); left > 0; --left) {
     const auto worker = in.read<std::uint32_t>();
@@ -164,7 +174,15 @@ void Membership::restore(StateReader& in, Time now) {
     member.live = state == 1;
     member.left = state == 2;
     member.deadline = now + lease_;
-    StateReader::check(members_.emplace(worker, member).second);
+    for (std::size_t more = in.count(kRefusedBytes); more > 0; --more) {
+      Refused refused{.verb = Verb::push, .request = in.read<std::uint64_t>()};
+      refused.code = static_cast<ErrorCode>(in.read<std::uint8_t>());
+      StateReader::check(to_string(refused.code) != "unknown");
+      refused.happened = in.text();
+      refused.advice = in.text();
+      StateReader::check(member.refused.emplace(refused.request, refused).second);
+    }
+    StateReader::check(members_.emplace(worker, std::move(member)).second);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gradwire/consistency.hpp"
+#include "server/requests.hpp"
 #include "server/state_bytes.hpp"
 
 namespace gradwire::server {
@@ -19,6 +20,9 @@ struct Member {
   std::uint64_t session = 0;
   std::uint64_t clock = 0;     ///< steps it has finished
   std::uint64_t sequence = 0;  ///< of the last push taken from this session
+  /// Its pushes that were refused, by their numbers, as far as it may not know that: their repetitions are
+  /// refused, too.
+  std::map<std::uint64_t, Refused> refused{};
   std::uint32_t connections = 0;
   bool live = false;  ///< holds back the clock
   bool left = false;  ///< why it doesn't, where it doesn't: it said goodbye

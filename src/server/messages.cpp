@@ -174,6 +174,15 @@ std::uint64_t number_of(const Answer& answer) {
 
 void reject(const std::string& what) { throw Error(ErrorCode::corrupt_frame, what, kSameVersion); }
 
+Refused refusal(Verb verb, std::uint64_t request, const Error& error) {
+  // what() is "code: happened; advice", and is put together again on the other side.
+  const std::string_view all = error.what();
+  const std::string_view text = all.substr(to_string(error.code()).size() + 2);
+  const auto end = text.rfind("; ");
+  return {verb, request, error.code(), std::string(text.substr(0, end)),
+          end == std::string_view::npos ? "" : std::string(text.substr(end + 2))};
+}
+
 std::string_view to_string(Verb verb) noexcept {
   switch (verb) {
     case Verb::join: return "join";

@@ -123,8 +123,11 @@ struct Refused {
   Verb verb = Verb::push;
   std::uint64_t request = 0;
   ErrorCode code = ErrorCode::invalid_argument;
-  std::string happened;
-  std::string advice;
+  std::string happened{};
+  std::string advice{};
 };
+
+/// How a request is refused for `error`.
+[[nodiscard]] Refused refusal(Verb verb, std::uint64_t request, const Error& error);
 
 }  // namespace gradwire::server

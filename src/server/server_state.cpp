@@ -150,13 +150,50 @@ void ServerState::refresh(Shard& shard) const {
   shard.refresh(pushes);
 }
 
+const Member* ServerState::find(std::uint32_t worker, std::uint64_t session) const noexcept {
+  const Member* const member = members_ ? members_->find(worker) : nullptr;
+  return member != nullptr && member->session == session ? member : nullptr;
+}
+
+std::vector<Refused> ServerState::refused(std::uint32_t worker, std::uint64_t session) const {
+  std::vector<Refused> all;
+  if (const Member* const member = find(worker, session)) {
+    for (const auto& [sequence, refused] : member->refused) all.push_back(refused);
+  }
+  return all;
+}
+
+void ServerState::forget_refused(std::uint32_t worker, std::uint64_t session) noexcept {
+  if (find(worker, session) != nullptr) members_->known(worker, session).refused.clear();
+}
+
+bool ServerState::has_many_refused(std::uint32_t worker, std::uint64_t session) const noexcept {
+  constexpr std::size_t kMany = 1024;
+  const Member* const member = find(worker, session);
+  return member != nullptr && member->refused.size() >= kMany;
+}
+
 bool ServerState::push(std::uint32_t worker, std::uint64_t session, const Push& request, Payload& payload) {
   Member& member = members().known(worker, session);
-  // Before the lease: what was taken from a worker is not refused afterwards.
-  if (request.sequence <= member.sequence) {
-    if (request.sequence == 0) refuse("a push with the sequence number 0", "count pushes from 1");
-    return false;
+  if (request.sequence == 0) refuse("a push with the sequence number 0", "count pushes from 1");
+  // Before all else: what a worker may have been told of a push stays so.
+  if (const auto found = member.refused.find(request.sequence); found != member.refused.end()) {
+    const Refused& before = found->second;
+    throw Error(before.code, before.happened, before.advice, static_cast<int>(worker));
   }
+  if (request.sequence <= member.sequence) return false;
+  try {
+    take(worker, member, request, payload);
+  } catch (const Error& error) {
+    member.refused.emplace(request.sequence, refusal(Verb::push, request.sequence, error));
+    throw;
+  }
+  // Last: where there was no memory for it the push comes again, and is not known.
+  member.sequence = request.sequence;
+  return true;
+}
+
+void ServerState::take(std::uint32_t worker, Member& member, const Push& request, Payload& payload) {
   members_->require_live(worker, member);
   Shard& target = shard(request.shard);
   if (payload.size() != target.push_bytes() || !job_->codecs.push->valid(payload, target.id().count)) {
@@ -178,13 +215,10 @@ bool ServerState::push(std::uint32_t worker, std::uint64_t session, const Push& 
     members_changed();
   }
   if (job_->consistency.is_synchronous()) {
-    target.hold(request.clock, worker, session, payload);
+    target.hold(request.clock, worker, member.session, payload);
   } else {
     target.apply(payload, members_->sharing());
   }
-  // Last: where there was no memory for it the push comes again, and is not known.
-  member.sequence = request.sequence;
-  return true;
 }
 
 void ServerState::announce(std::uint32_t worker, std::uint64_t session, const Pull& request) {
@@ -272,9 +306,8 @@ std::uint64_t ServerState::count(std::uint32_t number) const { return shard(numb
 bool ServerState::is_far_ahead(std::uint32_t worker, std::uint64_t session) const noexcept {
   constexpr std::uint64_t kMostSteps = 16;
   if (!members_ || !job_->consistency.is_synchronous()) return false;
-  const Member* const member = members_->find(worker);
-  return member != nullptr && member->session == session && member->live &&
-         member->clock > members_->clock() + kMostSteps;
+  const Member* const member = find(worker, session);
+  return member != nullptr && member->live && member->clock > members_->clock() + kMostSteps;
 }
 
 std::uint64_t ServerState::clock() const noexcept { return members_ ? members_->clock() : 0; }

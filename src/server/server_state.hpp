@@ -57,6 +57,12 @@ class ServerState {
   Joined join(const Join& request, Time now);
   /// The worker's process says goodbye: it no longer holds back the clock, and its number is free.
   void leave(std::uint32_t worker, std::uint64_t session);
+  /// The pushes of a worker that were refused and that it has to be told of once more when it joins: of some
+  /// the answer may have been lost. Kept until it knows.
+  [[nodiscard]] std::vector<Refused> refused(std::uint32_t worker, std::uint64_t session) const;
+  void forget_refused(std::uint32_t worker, std::uint64_t session) noexcept;
+  /// Whether there are so many that it has to join again before it pushes more.
+  [[nodiscard]] bool has_many_refused(std::uint32_t worker, std::uint64_t session) const noexcept;
   /// A connection that join() was called for has ended. When it was the worker's last one its number is free
   /// for a new session, but it holds back the clock until its lease is over.
   void gone(std::uint32_t worker, std::uint64_t session) noexcept;
@@ -86,10 +92,10 @@ class ServerState {
   /// How many elements a shard has. Throws Error(invalid_argument) for an unknown one.
   [[nodiscard]] std::uint64_t count(std::uint32_t number) const;
   /// `payload` is whole; it may come back with other memory, to be used for the next.
-  /// False when the push was known already. A stamp later than the worker's clock says that it has finished
-  /// the steps before. Throws Error: peer_lost for a worker whose lease is over (its advice: join again),
-  /// corrupt_frame for bytes that are no payload, invalid_argument for an unknown shard and a stamp of a step
-  /// that the worker has finished.
+  /// False when the push was known already; what was refused is refused again. A stamp later than the
+  /// worker's clock says that it has finished the steps before. Throws Error: peer_lost for a worker whose
+  /// lease is over (its advice: join again), corrupt_frame for bytes that are no payload, invalid_argument
+  /// for an unknown shard and a stamp of a step that the worker has finished.
   bool push(std::uint32_t worker, std::uint64_t session, const Push& request, Payload& payload);
   /// A pull at a clock one later than the worker's own says that the worker has finished its step with this
   /// shard, whenever it is answered. Throws Error as push() does.
@@ -123,6 +129,10 @@ class ServerState {
   /// Whether what the workers before have agreed on still concerns somebody.
   [[nodiscard]] bool is_bound() const noexcept;
   void require_known(std::uint32_t shard) const;
+  /// nullptr where another session has the number, or none.
+  [[nodiscard]] const Member* find(std::uint32_t worker, std::uint64_t session) const noexcept;
+  /// A push that has not come before.
+  void take(std::uint32_t worker, Member& member, const Push& request, Payload& payload);
   /// Up to date with the clock, which it need not be while nobody asks for it.
   [[nodiscard]] Shard& shard(std::uint32_t number) const;
   void require_own_place(const ShardId& id) const;

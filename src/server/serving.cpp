@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "base/random_bits.hpp"
 #include "server/service_options.hpp"
@@ -140,16 +141,29 @@ void Serving::run() {
 
 bool Serving::serve_all(Time now) {
   bool moved = false;
+  std::vector<transport::CallerId> joined;
   for (auto it = callers_.begin(); it != callers_.end();) {
     // end() erases it.
     auto& [id, caller] = *it++;
+    const bool was_known = caller.who().has_value();
     try {
       moved = caller.serve(service_->link(id), now) || moved;
+      if (caller.who() && !was_known) joined.push_back(id);
     } catch (const Error& error) {
       end(id, error);
     }
   }
+  for (const auto id : joined) end_earlier_than(id);
   return moved;
+}
+
+void Serving::end_earlier_than(transport::CallerId last) {
+  const auto who = callers_.at(last).who();
+  for (auto it = callers_.begin(); it != callers_.end();) {
+    const auto& [id, caller] = *it++;
+    if (id == last || caller.who() != who) continue;
+    end(id, Error(ErrorCode::peer_lost, "the worker has another connection now", "use that one"));
+  }
 }
 
 void Serving::end(transport::CallerId id, const Error& cause) {

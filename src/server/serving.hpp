@@ -35,6 +35,8 @@ class Serving {
  private:
   bool serve_all(Time now);
   void end(transport::CallerId id, const Error& cause);
+  /// What is still under way on a worker's earlier connections is repeated on this one.
+  void end_earlier_than(transport::CallerId last);
   void forget_departed();
   void drop_silent(Time now);
   void keep_snapshots(Time now);

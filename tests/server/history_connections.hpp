@@ -45,7 +45,9 @@ class HistoryConnections {
     require(answer.clock == known.clock, fmt::format("worker {} was given clock {} instead of {}",
                                                      process.number, answer.clock, known.clock));
     require(answer.incarnation == world_.incarnation, "a restarted server gave an incarnation of before");
+    hear_of_refused(process);
     process.connected = true;
+    process.told_sequence = answer.sequence;
     process.looks_again.assign(kShards, true);
     process.clock = std::max(process.clock, answer.clock);
     if (process.clock > answer.clock) {
@@ -102,6 +104,27 @@ class HistoryConnections {
   }
 
  private:
+  /// What a server says again of refused pushes before it answers a join.
+  void hear_of_refused(Process& process) {
+    auto& expected = world_.model.workers[process.number].refused;
+    const auto refused = world_.state.refused(process.number, process.session);
+    require(refused.size() == expected.size(), "the wrong number of refused pushes is told of");
+    for (const Refused& one : refused) {
+      const auto found = expected.find(one.request);
+      require(found != expected.end() && found->second == one.code,
+              fmt::format("worker {} is told that push {} was refused", process.number, one.request));
+      std::erase_if(process.unanswered, [&](const SentPush& sent) {
+        if (sent.request.sequence != one.request) return false;
+        require(!world_.model.was_taken(process.session, sent.request.shard, sent.element),
+                "a push that was taken counts as refused for its worker");
+        return true;
+      });
+    }
+    if (world_.below(8) == 0) return;  // the server is not told that
+    expected.clear();
+    world_.state.forget_refused(process.number, process.session);
+  }
+
   HistoryWorld& world_;
   std::uint64_t sessions_ = 0;
 };

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gradwire/consistency.hpp"
+#include "gradwire/error.hpp"
 
 namespace gradwire::server {
 
@@ -28,6 +29,7 @@ struct ModelWorker {
   std::uint64_t session = 0;
   std::uint64_t clock = 0;
   std::uint64_t sequence = 0;
+  std::map<std::uint64_t, ErrorCode> refused{};  ///< pushes, as far as it may not know that
   int connections = 0;
   bool live = false;
   std::map<std::uint32_t, std::uint64_t> pulled_for{};  ///< by shard: the latest clock that it pulled at
@@ -86,6 +88,30 @@ struct HistoryModel {
     auto& pulled = workers[number].pulled_for[shard];
     pulled = std::max(pulled, clock);
     changed();
+  }
+
+  [[nodiscard]] bool was_taken(std::uint64_t session, std::uint32_t shard, std::size_t element) const {
+    return std::any_of(pushes.begin(), pushes.end(), [&](const ModelPush& push) {
+      return push.session == session && push.shard == shard && push.element == element;
+    });
+  }
+
+  enum class Outcome { taken, known, refused };
+  /// What becomes of a push of a session that has its number.
+  Outcome arrives(const ModelPush& push, std::uint64_t sequence) {
+    ModelWorker& worker = workers[push.worker];
+    if (worker.refused.contains(sequence)) return Outcome::refused;
+    if (sequence <= worker.sequence) return Outcome::known;
+    const auto pulled = worker.pulled_for.find(push.shard);
+    const bool is_over =
+        push.stamp < worker.clock || (pulled != worker.pulled_for.end() && push.stamp < pulled->second);
+    if (!worker.live || is_over) {
+      worker.refused[sequence] = worker.live ? ErrorCode::invalid_argument : ErrorCode::peer_lost;
+      return Outcome::refused;
+    }
+    worker.sequence = sequence;
+    this->push(push);
+    return Outcome::taken;
   }
 
   [[nodiscard]] bool is_live(std::uint32_t number, std::uint64_t session) const {

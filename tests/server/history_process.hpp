@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -25,6 +24,7 @@ inline void require(bool good, const std::string& what) {
 struct SentPush {
   Push request;
   std::size_t element = 0;
+  bool is_under_way = false;  ///< on a connection of before
 };
 
 /// What a worker's process knows. It believes nothing that it was not told.
@@ -33,10 +33,11 @@ struct Process {
   std::uint64_t session = 0;
   std::uint64_t clock = 0;
   std::uint64_t sequence = 0;
+  std::uint64_t told_sequence = 0;  ///< the last push that the server knew when it joined
   bool connected = false;
   bool hangs = false;
-  std::vector<SentPush> sent{};          ///< of this session, and taken
-  std::optional<SentPush> unanswered{};  ///< sent before its connection ended
+  std::vector<SentPush> sent{};        ///< of this session, and taken
+  std::vector<SentPush> unanswered{};  ///< sent before its connection ended
   std::vector<Mirror> mirrors = std::vector<Mirror>(kShards);
   std::vector<Mirror> older = std::vector<Mirror>(kShards);
   std::vector<Pull> waiting{};

@@ -6,6 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "history_connections.hpp"
 #include "history_world.hpp"
@@ -19,16 +22,21 @@ class HistoryPushes {
       : world_(world), connections_(connections) {}
 
   void push(Process& process, std::uint32_t shard) {
-    if (next_element_[shard] == kElements || process.clock < process.pulled_for[shard]) return;
-    SentPush sent{.request = {.sequence = ++process.sequence, .shard = shard, .clock = process.clock},
-                  .element = next_element_[shard]++};
-    switch (world_.below(10)) {
-      case 0: break;                          // it never arrives
-      case 1: deliver(process, sent); break;  // the answer doesn't
-      default: deliver(process, sent); return;
+    if (world_.below(5) > 0) {
+      if (const auto sent = next(process, shard)) deliver(process, *sent);
+      return;
     }
-    process.unanswered = sent;
-    connections_.hang_up(process);
+    // The connection ends before its answer comes, and those of some more: from one on none arrive.
+    bool arrives = true;
+    do {
+      auto sent = next(process, shard);
+      if (!sent) break;
+      arrives = arrives && world_.below(2) == 0;
+      if (arrives) deliver(process, *sent);
+      sent->is_under_way = !arrives;
+      process.unanswered.push_back(*sent);
+    } while (world_.below(2) == 0);
+    if (!process.unanswered.empty()) connections_.hang_up(process);
   }
 
   void repeat_push(Process& process) {
@@ -47,16 +55,26 @@ class HistoryPushes {
 
   /// After its connection was lost and there is another one.
   void repeat_unanswered(Process& process) {
-    if (!process.unanswered) return;
-    SentPush again = *process.unanswered;
-    process.unanswered.reset();
-    if (again.request.sequence <= world_.model.workers[process.number].sequence) {
-      require(!give(process, again), "a push was taken again after reconnecting");
-      ++world_.counts.repeats;
-      return;
+    auto unanswered = std::exchange(process.unanswered, {});
+    // Of what was under way on the connection before, something may still arrive.
+    std::size_t late = world_.below(4) == 0 ? world_.below(unanswered.size() + 1) : 0;
+    for (const SentPush& sent : unanswered) {
+      if (!sent.is_under_way || late == 0) continue;
+      deliver(process, sent);
+      --late;
     }
-    again.request.clock = std::max(again.request.clock, world_.model.workers[process.number].clock);
-    deliver(process, again);
+    for (SentPush& again : unanswered) {
+      const bool is_done = again.request.sequence <= process.told_sequence;
+      if (!is_done) {
+        again.request.clock = std::max(again.request.clock, world_.model.workers[process.number].clock);
+      }
+      const Outcome outcome = deliver(process, again);
+      require(outcome == Outcome::known || !is_done, "a push was taken again after reconnecting");
+      if (outcome != Outcome::known) continue;
+      require(world_.model.was_taken(process.session, again.request.shard, again.element),
+              "a push that was refused counts as taken for its worker");
+      ++world_.counts.repeats;
+    }
   }
 
   void advance(Process& process) {
@@ -77,6 +95,19 @@ class HistoryPushes {
   }
 
  private:
+  using Outcome = HistoryModel::Outcome;
+
+  /// Nothing where the process has to do something else first.
+  std::optional<SentPush> next(Process& process, std::uint32_t shard) {
+    if (next_element_[shard] == kElements) return std::nullopt;
+    if (process.clock < process.pulled_for[shard] && world_.below(10) > 0) return std::nullopt;
+    // Some are of a step that is over.
+    const std::uint64_t late = process.clock > 0 && world_.below(20) == 0 ? 1 : 0;
+    return SentPush{
+        .request = {.sequence = ++process.sequence, .shard = shard, .clock = process.clock - late},
+        .element = next_element_[shard]++};
+  }
+
   /// False when the server knows it already.
   bool give(const Process& process, const SentPush& sent) {
     Floats gradient(kElements);
@@ -85,19 +116,37 @@ class HistoryPushes {
     return world_.state.push(process.number, process.session, sent.request, payload);
   }
 
-  void deliver(Process& process, const SentPush& sent) {
-    const bool taken = world_.allowed(process, "a push", [&] {
-      require(give(process, sent), "a new push counted as known");
-      world_.model.push({.worker = process.number,
-                         .session = process.session,
-                         .stamp = sent.request.clock,
-                         .shard = sent.request.shard,
-                         .element = sent.element,
-                         .share = std::nullopt});
-    });
-    if (!taken) return;
-    world_.model.workers[process.number].sequence = sent.request.sequence;
-    process.sent.push_back(sent);
+  Outcome deliver(Process& process, const SentPush& sent) {
+    const auto worker = world_.model.workers.find(process.number);
+    const bool has_number = worker != world_.model.workers.end() && worker->second.session == process.session;
+    const Outcome expected = has_number ? world_.model.arrives({.worker = process.number,
+                                                                .session = process.session,
+                                                                .stamp = sent.request.clock,
+                                                                .shard = sent.request.shard,
+                                                                .element = sent.element,
+                                                                .share = std::nullopt},
+                                                               sent.request.sequence)
+                                        : Outcome::refused;
+    Outcome outcome = Outcome::refused;
+    try {
+      outcome = give(process, sent) ? Outcome::taken : Outcome::known;
+    } catch (const Error& error) {
+      require(expected == Outcome::refused, fmt::format("push {} of worker {} was refused: {}",
+                                                        sent.request.sequence, process.number, error.what()));
+      const ErrorCode code =
+          has_number ? worker->second.refused.at(sent.request.sequence) : ErrorCode::peer_lost;
+      require(error.code() == code, fmt::format("a push was refused for another reason: {}", error.what()));
+      ++world_.counts.refusals;
+    }
+    require(outcome == expected, fmt::format("push {} of worker {} was {}", sent.request.sequence,
+                                             process.number, to_string(outcome)));
+    if (outcome == Outcome::taken) process.sent.push_back(sent);
+    return outcome;
+  }
+
+  static std::string_view to_string(Outcome outcome) {
+    if (outcome == Outcome::known) return "known, and should not be";
+    return outcome == Outcome::taken ? "taken, and should not be" : "refused, and should not be";
   }
 
   HistoryWorld& world_;

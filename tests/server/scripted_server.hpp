@@ -69,6 +69,15 @@ class ScriptedServer {
     return std::get<T>(*request);
   }
 
+  /// The body of the request that was taken last; those of keys are skipped as they are.
+  void skip(const Body& body) {
+    in_->expect(body);
+    wait_until([this] {
+      while (!in_->is_whole() && in_->front(link())) in_->pop(link());
+      return in_->is_whole();
+    });
+  }
+
   /// All of an answer, and its body where it has one.
   void answer(const Answer& head, const Body& body = {}, Payload payload = {}) {
     const auto owner = std::make_shared<const Payload>(std::move(payload));
@@ -101,13 +110,6 @@ class ScriptedServer {
 
  private:
   transport::Link& link() { return service_->link(*caller_); }
-  void skip(const Body& body) {
-    in_->expect(body);
-    wait_until([this] {
-      while (!in_->is_whole() && in_->front(link())) in_->pop(link());
-      return in_->is_whole();
-    });
-  }
 
   const std::shared_ptr<const compress::Codec> plain_ = compress::make_codec("none");
   Payload payload_;

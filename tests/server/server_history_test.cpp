@@ -107,7 +107,9 @@ class History {
       worker.deadline = world_.now + kLease;
     }
     for (auto& process : world_.processes) {
-      if (process) process->connected = false;
+      if (!process) continue;
+      process->connected = false;
+      for (SentPush& sent : process->unanswered) sent.is_under_way = false;
     }
   }
 

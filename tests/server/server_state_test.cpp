@@ -273,7 +273,50 @@ TEST_F(ServerStateTest, AfterItsLeaseAWorkerIsToldToJoinAgain) {
   EXPECT_EQ(value(), -0.5F);
   state_.join(join_request(0, "asp"), at_ms(120));
   state_.beat(0, 100);
-  EXPECT_TRUE(push(0, 2, 0, 1));
+  refused([&] { push(0, 2, 0, 1); });
+  EXPECT_TRUE(push(0, 3, 0, 1));
+}
+
+TEST_F(ServerStateTest, ARefusedPushStaysRefusedUntilItsWorkerKnows) {
+  start("asp");
+  advance(0, 1);
+  const auto again = [](ServerState& state) { return state.join(join_request(0, "asp"), at_ms(0)).sequence; };
+  expect_error(ErrorCode::invalid_argument, "stamped 0", [&] { push(0, 1, 0, 1); });
+  EXPECT_TRUE(push(0, 2, 1, 1));
+  // Its later push does not make it one that was taken, nor does another stamp, nor a restart.
+  expect_error(ErrorCode::invalid_argument, "stamped 0", [&] { push(0, 1, 1, 1); });
+  EXPECT_EQ(value(), -0.5F);
+  ServerState restored({.lease = std::chrono::milliseconds(100), .incarnation = 2});
+  restored.restore(state_.save(), "saved", at_ms(0));
+  for (ServerState* const state : {&state_, &restored}) {
+    EXPECT_EQ(again(*state), 2U);
+    const auto refused = state->refused(0, 100);
+    ASSERT_EQ(refused.size(), 1U);
+    EXPECT_EQ(refused[0].verb, Verb::push);
+    EXPECT_EQ(refused[0].request, 1U);
+    EXPECT_EQ(refused[0].code, ErrorCode::invalid_argument);
+    EXPECT_TRUE(refused[0].happened.starts_with("a push of worker 0 is stamped 0")) << refused[0].happened;
+    EXPECT_TRUE(refused[0].advice.starts_with("push before clock()")) << refused[0].advice;
+    EXPECT_TRUE(state->refused(0, 99).empty()) << "another session";
+    EXPECT_TRUE(state->refused(1, 101).empty());
+    state->forget_refused(0, 99);
+    EXPECT_EQ(state->refused(0, 100).size(), 1U);
+    state->forget_refused(0, 100);
+    EXPECT_TRUE(state->refused(0, 100).empty());
+  }
+}
+
+TEST_F(ServerStateTest, AWorkerHasToKnowOfItsRefusedPushesBeforeTheyAreTooMany) {
+  start("asp");
+  advance(0, 1);
+  for (std::uint64_t sequence = 1; sequence <= 1024; ++sequence) {
+    EXPECT_FALSE(state_.has_many_refused(0, 100));
+    EXPECT_THROW(push(0, sequence, 0, 1), Error);
+  }
+  EXPECT_TRUE(state_.has_many_refused(0, 100));
+  EXPECT_FALSE(state_.has_many_refused(0, 99));
+  state_.forget_refused(0, 100);
+  EXPECT_FALSE(state_.has_many_refused(0, 100));
 }
 
 TEST_F(ServerStateTest, PushRefusesWhatCannotBe) {
@@ -282,18 +325,19 @@ TEST_F(ServerStateTest, PushRefusesWhatCannotBe) {
   expect_error(ErrorCode::invalid_argument, "stamped 2", [&] { push(0, 1, 2, 1); });
   expect_error(ErrorCode::invalid_argument, "shard 1 is not known", [&] {
     Payload payload = plain(Floats(kCount));
-    state_.push(0, 100, {.sequence = 1, .shard = 1, .clock = 3}, payload);
+    state_.push(0, 100, {.sequence = 2, .shard = 1, .clock = 3}, payload);
   });
   expect_error(ErrorCode::corrupt_frame, "holds 252 bytes", [&] {
     Payload payload = plain(Floats(kCount - 1));
-    state_.push(0, 100, {.sequence = 1, .shard = 0, .clock = 3}, payload);
+    state_.push(0, 100, {.sequence = 3, .shard = 0, .clock = 3}, payload);
   });
   expect_error(ErrorCode::peer_lost, "another process has its number", [&] {
     Payload payload = plain(Floats(kCount));
-    state_.push(0, 99, {.sequence = 1, .shard = 0, .clock = 3}, payload);
+    state_.push(0, 99, {.sequence = 4, .shard = 0, .clock = 3}, payload);
   });
   // None of these was taken.
-  EXPECT_TRUE(push(0, 1, 3, 1));
+  EXPECT_EQ(value(), 0);
+  EXPECT_TRUE(push(0, 4, 3, 1));
 }
 
 TEST_F(ServerStateTest, ALaterStampMovesTheClock) {
