@@ -6,15 +6,14 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <deque>
 #include <filesystem>
 #include <optional>
-#include <random>
 #include <system_error>
+#include <utility>
 
-#include "base/usable_cores.hpp"
-#include "cli/file_limit.hpp"
+#include "cli/exit_status.hpp"
+#include "cli/job_children.hpp"
 #include "cli/job_process.hpp"
 #include "cli/launch_signals.hpp"
 #include "cli/output_pump.hpp"
@@ -23,7 +22,6 @@ namespace gradwire::cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Variables = std::vector<std::pair<std::string, std::string>>;
 
 constexpr int kNotFound = 127;
 constexpr int kCannotRun = 126;
@@ -34,30 +32,6 @@ constexpr int kFailed = 1;
 constexpr std::chrono::milliseconds kLongestSleep{1000};
 /// How long whoever takes the output of an interrupted job has for the rest of it.
 constexpr std::chrono::milliseconds kLastFlush{500};
-
-void set_unless_set(Variables& variables, const char* name, const std::string& value) {
-  if (std::getenv(name) == nullptr) variables.emplace_back(name, value);
-}
-
-Variables shared_variables(const LaunchOptions& options) {
-  std::random_device device;
-  const std::string job = fmt::format("run-{}-{:08x}{:08x}", ::getpid(), device(), device());
-  Variables out{{"GRADWIRE_STORE", "unix://gradwire-" + job}};
-  // Servers that run already are those of the job that it names.
-  set_unless_set(out, "GRADWIRE_JOB", job);
-  const std::string threads = std::to_string(std::max(1, base::usable_cores() / options.ranks));
-  set_unless_set(out, "OMP_NUM_THREADS", threads);
-  set_unless_set(out, "OPENBLAS_NUM_THREADS", threads);
-  set_unless_set(out, "OMP_WAIT_POLICY", "passive");
-  if (options.prefix_output) set_unless_set(out, "PYTHONUNBUFFERED", "1");
-  out.insert(out.end(), options.environment.begin(), options.environment.end());
-  return out;
-}
-
-rlim_t files_needed(std::size_t processes) {
-  constexpr rlim_t kOthers = 64;
-  return 2 * static_cast<rlim_t>(processes) + kOthers;
-}
 
 /// The ranks of one job from start to end.
 class Job {
@@ -72,8 +46,6 @@ class Job {
  private:
   bool start();
   void handle_signal(int number);
-  void start_one(ChildOptions& child, const std::vector<std::string>& command, const std::string& name,
-                 const std::string& prefix);
   bool restart(std::size_t index);
   /// Nobody needs the servers once all ranks have ended.
   void release_servers();
@@ -152,23 +124,9 @@ void Job::flush() {
 
 bool Job::start() {
   try {
-    ChildOptions child;
-    child.capture = options_.prefix_output;
-    if (child.capture)
-      child.file_limit = make_room_for_files(files_needed(ranks() + options_.servers.size()));
-    const Variables shared = shared_variables(options_);
-    const auto width = std::to_string(options_.ranks - 1).size();
-    for (int r = 0; r < options_.ranks; ++r) {
-      child.environment = shared;
-      child.environment.emplace_back("GRADWIRE_WORLD_SIZE", std::to_string(options_.ranks));
-      child.environment.emplace_back("GRADWIRE_RANK", std::to_string(r));
-      child.inherit_input = r == 0 && ::isatty(STDIN_FILENO) == 0;
-      start_one(child, options_.command, fmt::format("rank {}", r), fmt::format("[{:>{}}] ", r, width));
-    }
-    child.environment = shared;
-    child.inherit_input = false;
-    for (std::size_t i = 0; i < options_.servers.size(); ++i) {
-      start_one(child, options_.servers[i], fmt::format("server {}", i), fmt::format("[server {}] ", i));
+    for (auto& child : children_of(options_)) {
+      processes_.emplace_back(std::move(child.name), std::move(child.prefix), std::move(child.options),
+                              pump_);
     }
     return true;
   } catch (const std::system_error& error) {
@@ -176,13 +134,6 @@ bool Job::start() {
     status_ = error.code().value() == ENOENT ? kNotFound : kCannotRun;
     return false;
   }
-}
-
-void Job::start_one(ChildOptions& child, const std::vector<std::string>& command, const std::string& name,
-                    const std::string& prefix) {
-  child.program = command.at(0);
-  child.arguments = command;
-  processes_.emplace_back(name, prefix, child, pump_);
 }
 
 void Job::release_servers() {
@@ -223,8 +174,9 @@ void Job::note_end(std::size_t index) {
   if (!terminated_ && restart(index)) return;
   if (is_rank && options_.survival.ranks && !terminated_) {
     if (status_ == 0) status_ = process.end()->status.value_or(kFailed);
-    say(fmt::format("{} {}{}", process.name(), describe(*process.end()),
-                    ranks_ended() ? "" : "; the others go on"));
+    const bool would_recur = process.end()->status == kUsage && options_.survival.restarts > 0;
+    say(fmt::format("{} {}{}{}", process.name(), describe(*process.end()),
+                    would_recur ? ", and would again" : "", ranks_ended() ? "" : "; the others go on"));
     return;
   }
   end_others(process);
@@ -236,6 +188,7 @@ bool Job::restart(std::size_t index) {
   const bool is_rank = index < ranks();
   if (!(is_rank ? survival.ranks : survival.servers) || restarts_ == survival.restarts) return false;
   JobProcess& process = processes_[index];
+  if (process.end()->status == kUsage) return false;
   const std::string why = describe(*process.end());
   try {
     process.restart(is_rank ? survival.rejoin : std::vector<std::string>{}, pump_);

@@ -8,7 +8,8 @@
 
 namespace gradwire::cli {
 
-/// How a job outlives its processes. Each that fails is started again as long as restarts are left.
+/// How a job outlives its processes. Each that fails is started again as long as restarts are left, but not
+/// one that ends with kUsage: it would end so again.
 struct Survival {
   bool ranks = false;                 ///< ranks: one that fails does not end the others
   bool servers = false;               ///< servers, which find what they knew when they are started again

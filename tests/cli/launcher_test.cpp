@@ -90,6 +90,16 @@ TEST(Launcher, TheOthersGoOnWithoutARankThatHasNoRestartsLeft) {
   EXPECT_THAT(launcher.err(), HasSubstr("rank 1 ended with status 7; the others go on"));
 }
 
+TEST(Launcher, WhoEndsForAReasonThatStaysIsNotStartedAgain) {
+  const Traces traces;
+  LaunchOptions options = shell(1, fmt::format("cd {}; echo >> lives; exit 2", traces.folder()));
+  options.survival = {.ranks = true, .restarts = 5};
+  Launcher launcher(options);
+  EXPECT_EQ(launcher.status(), 2);
+  EXPECT_THAT(launcher.err(), HasSubstr("rank 0 ended with status 2, and would again\n"));
+  EXPECT_EQ(std::filesystem::file_size(traces.folder() + "/lives"), 1U);
+}
+
 TEST(Launcher, ServersThatFailAreStartedAgainOnlyIfTheyCan) {
   for (const bool can : {false, true}) {
     const Traces traces;
