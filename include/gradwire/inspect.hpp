@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gradwire/export.hpp"
@@ -37,6 +38,13 @@ struct Description {
   std::vector<RankSchedule> ranks;
 };
 
+struct Address {
+  std::string host;
+  std::uint16_t port = 0;  ///< 0: none was named
+
+  friend bool operator==(const Address&, const Address&) = default;
+};
+
 /// The schedule of `collective` ("allreduce", "reduce-scatter", "allgather", "broadcast", "barrier") of one
 /// float32 tensor of `count` elements (a barrier's is 1). Throws Error(invalid_argument, unsupported).
 GRADWIRE_EXPORT Description describe(const std::string& collective, const std::string& algorithm,
@@ -60,6 +68,9 @@ GRADWIRE_EXPORT std::string describe_codecs();
 GRADWIRE_EXPORT std::vector<std::string> transports();
 /// CommunicatorOptions::link_rate in bytes a second: "100mbit" is 12.5e6. Throws Error(invalid_argument).
 GRADWIRE_EXPORT double parse_link_rate(const std::string& text);
+/// Where a server listens, as people write it: "host:port", "[::1]:port", or either without a port. Throws
+/// Error(invalid_argument) for anything else.
+GRADWIRE_EXPORT Address parse_address(const std::string& text);
 /// Version, instruction set in use, optional parts built in or left out: what `gradwire info` prints.
 GRADWIRE_EXPORT std::vector<std::pair<std::string, std::string>> build_information();
 

@@ -26,7 +26,7 @@ void add_timing_options(CLI::App& command, TimingOptions& options) {
                                 ->check(CLI::Range(1, 100'000))
                                 ->type_name("N");
   command.add_option("--seconds", options.seconds, "Or as many as fit into this time per size")
-      ->check(CLI::Range(0.001, 3600.0))
+      ->check(within(0.001, 3600))
       ->excludes(repetitions)
       ->type_name("S")
       ->capture_default_str();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 
 #include "cli/exit_status.hpp"
@@ -38,7 +39,9 @@ std::vector<std::uint64_t> parse_sizes(std::uint64_t min, std::uint64_t max, dou
   }
   if (max < min) throw UsageError(fmt::format("--max {} is less than --min {}", max, min));
   if (max > kLargest) throw UsageError(fmt::format("--max {} is more than this can be meant for", max));
-  if (!(factor >= kSlowest)) throw UsageError(fmt::format("--factor {} is not {} or more", factor, kSlowest));
+  if (!(factor >= kSlowest) || !std::isfinite(factor)) {
+    throw UsageError(fmt::format("--factor {} is not a number of {} or more", factor, kSlowest));
+  }
   std::vector<std::uint64_t> out;
   auto exact = static_cast<double>(min);
   while (exact <= static_cast<double>(max)) {

@@ -16,6 +16,7 @@
 #include "cli/command.hpp"
 #include "cli/local_servers.hpp"
 #include "cli/option_checks.hpp"
+#include "cli/server_options.hpp"
 #include "gradwire/inspect.hpp"
 
 namespace gradwire::cli {
@@ -39,9 +40,8 @@ constexpr int kUsualWorkers = 2;
 struct ServerCommand {
   RankOptions workers{.ranks_option = "--workers"};
   BenchServerOptions options;
-  int servers = 1;
-  std::vector<std::string> addresses;
-  std::string servers_job;
+  ServerOptions servers{.servers = 1};
+  std::vector<std::string> addresses{};  ///< of those that run
   std::string ops = "all";
   std::string codecs = "none";
   SizeOptions sizes{.max = std::uint64_t{16} << 20U};
@@ -55,18 +55,8 @@ ServerOp parse_op(const std::string& name) {
   throw UsageError(fmt::format("workers cannot '{}'; there are {}", name, fmt::join(names, ", ")));
 }
 
-void check_address(const std::string& address) {
-  const auto colon = address.rfind(':');
-  const std::string port = colon == std::string::npos ? "" : address.substr(colon + 1);
-  const bool is_number =
-      !port.empty() && port.size() <= 5 && port.find_first_not_of("0123456789") == std::string::npos;
-  if (is_number && colon > 0 && std::stoi(port) >= 1 && std::stoi(port) <= 65'535) return;
-  throw UsageError(fmt::format("'{}' is no address of a server; write HOST:PORT", address));
-}
-
 /// Each codec has its own servers.
 void deal_addresses(ServerCommand& command) {
-  for (const auto& address : command.addresses) check_address(address);
   const std::size_t codecs = command.options.codecs.size();
   if (command.addresses.size() % codecs != 0) {
     throw UsageError(
@@ -81,8 +71,9 @@ void deal_addresses(ServerCommand& command) {
 }
 
 /// What can be wrong with the command line is said once, before there are workers.
-void prepare(ServerCommand& command) {
+void prepare(const CLI::App& app, ServerCommand& command) {
   auto& options = command.options;
+  command.addresses = server_addresses(app, command.servers);
   options.sizes = parse_sizes(command.sizes.min, command.sizes.max, command.sizes.factor);
   options.codecs = parse_list(command.codecs, inspect::codecs());
   for (const auto& op : parse_list(command.ops, server_op_names())) options.ops.push_back(parse_op(op));
@@ -105,8 +96,7 @@ void become_worker(ServerCommand& command) {
   if (command.workers.ranks == 0 && job.world_size == 1) command.workers.ranks = kUsualWorkers;
   auto& line = command.workers.command_line;
   if (!command.addresses.empty()) {
-    // Workers that are started here are given a job of their own.
-    if (command.servers_job.empty()) line.insert(line.end(), {"--job", job.job});
+    pass_servers_job(command.servers, line);
     return become_rank(command.workers);
   }
   // Reserved until the servers have been started.
@@ -115,21 +105,21 @@ void become_worker(ServerCommand& command) {
   std::vector<std::string> server_options;
   if (!job.link_rate.empty()) server_options = {"--link-rate", job.link_rate};
   for (std::size_t codec = 0; codec < command.options.codecs.size(); ++codec) {
-    const auto& started = servers.emplace_back(command.servers);
+    const auto& started = servers.emplace_back(command.servers.servers);
     for (auto& arguments : started.commands(server_options)) commands.push_back(std::move(arguments));
     const auto& addresses = started.addresses();
     command.addresses.insert(command.addresses.end(), addresses.begin(), addresses.end());
   }
-  line.insert(line.end(), {"--server-addresses", fmt::format("{}", fmt::join(command.addresses, ","))});
+  pass_started_servers(command.addresses, line);
   become_rank(command.workers, commands);
 }
 
-void run(ServerCommand& command) {
-  prepare(command);
+void run(const CLI::App& app, ServerCommand& command) {
+  prepare(app, command);
   become_worker(command);
   const CommunicatorOptions job = communicator_options(command.workers);
   auto& options = command.options;
-  options.servers_job = command.servers_job.empty() ? job.job : command.servers_job;
+  options.servers_job = command.servers.job.empty() ? job.job : command.servers.job;
   if (options.transports.empty()) options.transports = {job.transport};
   const bool quiet = command.json == "-";
   if (job.rank == 0 && !quiet) write_text("-", bench_server_header());
@@ -150,25 +140,7 @@ void add_bench_server_command(CLI::App& bench, const std::vector<std::string>& c
       "server", "Measure how fast workers push to parameter servers and pull from them, by size");
   auto command = std::make_shared<ServerCommand>();
   command->workers.command_line = command_line;
-  sub->add_option("--servers", command->servers,
-                  "Servers to start on this host, unless --server-addresses says where they are")
-      ->check(CLI::Range(1, kMaxLocalRanks))
-      ->type_name("N")
-      ->capture_default_str()
-      ->group("Job");
-  auto* const addresses =
-      sub->add_option(
-             "--server-addresses", command->addresses,
-             "HOST:PORT of each server, in their order; with several codecs, those of the first one first")
-          ->delimiter(',')
-          ->type_name("ADDRESS,...")
-          ->group("Job");
-  sub->add_option("--job", command->servers_job,
-                  "That of the servers at --server-addresses; without it, what GRADWIRE_JOB says")
-      ->transform(named())
-      ->needs(addresses)
-      ->type_name("NAME")
-      ->group("Job");
+  add_server_options(*sub, command->servers, "Job", "; with several codecs, those of the first one first");
   sub->add_option("--workers", command->workers.ranks,
                   fmt::format("Start this many workers on this host; without it, be the worker that the "
                               "environment says, or start {}",
@@ -194,7 +166,7 @@ void add_bench_server_command(CLI::App& bench, const std::vector<std::string>& c
   add_timing_options(*sub, command->options.timing);
   add_json_option(*sub, command->json, "Write the results");
   sub->footer(kFooter);
-  sub->callback([command] { run(*command); });
+  sub->callback([sub, command] { run(*sub, *command); });
 }
 
 }  // namespace gradwire::cli

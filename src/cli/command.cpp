@@ -96,14 +96,6 @@ void add_network_options(CLI::App& command, RankOptions& options) {
       ->group("Job");
 }
 
-void check_usage(const std::function<void()>& check) {
-  try {
-    check();
-  } catch (const Error& error) {
-    throw UsageError(error.what());
-  }
-}
-
 void check_network(const std::string& transport, const std::string& link_rate) {
   if (!transport.empty() && !is_transport(transport)) {
     throw UsageError(

@@ -1,13 +1,13 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "cli/exit_status.hpp"
 #include "cli/launcher.hpp"
 #include "gradwire/communicator.hpp"
+#include "gradwire/error.hpp"
 
 namespace gradwire::cli {
 
@@ -46,8 +46,17 @@ void add_network_options(CLI::App& command, RankOptions& options);
 void become_rank(const RankOptions& options, const std::vector<std::vector<std::string>>& servers = {},
                  const Survival& survival = {});
 
-/// Does what throws an Error when the command line makes no sense, and makes that a UsageError.
-void check_usage(const std::function<void()>& check);
+/// Does what throws Error(invalid_argument, unsupported) when the command line makes no sense, and makes that
+/// a UsageError.
+template <typename Check>
+auto check_usage(const Check& check) {
+  try {
+    return check();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::invalid_argument && error.code() != ErrorCode::unsupported) throw;
+    throw UsageError(error.what());
+  }
+}
 /// Refuses what ranks that are processes could not connect by; "" means that nothing was asked for. Throws
 /// UsageError.
 void check_network(const std::string& transport, const std::string& link_rate);

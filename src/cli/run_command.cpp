@@ -6,6 +6,7 @@
 
 #include "cli/command.hpp"
 #include "cli/launcher.hpp"
+#include "cli/option_checks.hpp"
 
 namespace gradwire::cli {
 namespace {
@@ -73,7 +74,7 @@ void add_run_command(CLI::App& app) {
          "Make every rank a host behind a link of this rate, as 100mbit or 1gbit: sets GRADWIRE_LINK_RATE")
       ->type_name("RATE");
   sub->add_option("--grace", command->grace, "Seconds from SIGTERM to SIGKILL when ranks have to be ended")
-      ->check(CLI::Range(0.0, 3600.0))
+      ->check(within(0, 3600))
       ->type_name("SECONDS")
       ->capture_default_str();
   add_json_option(*sub, command->json, "Write how each rank ended");

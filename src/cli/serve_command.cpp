@@ -104,7 +104,7 @@ void run(ServeCommand& command) {
   }
   options.job = command.job.empty() ? Communicator::options_from_environment().job : command.job;
   const sigset_t signals = keep_signals();
-  ParameterServer server(options);
+  ParameterServer server = check_usage([&] { return ParameterServer(options); });
   if (!command.quiet) print(greeting(server));
   std::size_t said = 0;
   const auto say_problems = [&](const ParameterServerReport& report) {
@@ -159,7 +159,7 @@ void add_serve_command(CLI::App& app) {
       ->type_name("RATE");
   sub->add_option("--lease", command->lease,
                   "A worker unheard of for so long no longer holds back the others")
-      ->check(CLI::Range(0.1, 86'400.0))
+      ->check(within(0.1, 86'400))
       ->type_name("SECONDS")
       ->capture_default_str();
   sub->add_option("--kept-versions", options.kept_versions,

@@ -5,10 +5,12 @@
 #include <limits>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "base/float_mode.hpp"
+#include "base/host_port.hpp"
 #include "collectives/layout.hpp"
 #include "collectives/oracle.hpp"
 #include "collectives/resolve.hpp"
@@ -138,5 +140,15 @@ std::vector<std::string> algorithms() {
 std::vector<std::string> codecs() { return compress::codec_names(); }
 
 std::string describe_codecs() { return compress::describe_codecs(); }
+
+Address parse_address(const std::string& text) {
+  std::string why;
+  auto place = base::parse_host_port(text, why);
+  if (!place) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("the address '{}' {}", text, why),
+                "write it as host:port or [::1]:port");
+  }
+  return {.host = std::move(place->host), .port = place->port};
+}
 
 }  // namespace gradwire::inspect

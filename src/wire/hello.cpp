@@ -125,7 +125,8 @@ void check_hello(const Hello& received, const Hello& expected, const std::string
     throw Error(
         ErrorCode::version_mismatch,
         fmt::format("{} belongs to the job '{}', this rank to '{}'", from, received.job, expected.job),
-        "give each job a name and a store of its own");
+        expected.communicator == kServiceCommunicator ? "name the servers' job: GRADWIRE_JOB, or --job"
+                                                      : "give each job a name and a store of its own");
   }
   if (received.communicator != expected.communicator) {
     refuse_communicator(from, received.communicator, expected.communicator);
