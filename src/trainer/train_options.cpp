@@ -4,11 +4,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "gradwire/consistency.hpp"
 #include "gradwire/error.hpp"
+#include "trainer/counted.hpp"
 #include "trainer/joined.hpp"
+#include "trainer/option_use.hpp"
 #include "trainer/straggler.hpp"
 
 namespace gradwire::trainer {
@@ -19,33 +23,42 @@ void require(bool holds, std::string_view happened, std::string_view advice) {
   if (!holds) throw Error(ErrorCode::invalid_argument, happened, advice);
 }
 
-/// What only some modes can do is refused in the others, and not ignored.
-void validate_mode(const TrainOptions& options) {
+/// What was asked for and must not be left undone in silence.
+std::vector<std::string> asked_for(const TrainOptions& options) {
+  std::vector<std::string> out;
+  const auto add = [&](bool is_asked_for, const char* option) {
+    if (is_asked_for) out.emplace_back(option);
+  };
+  add(options.modes.delay != 0, "--delay");
+  add(!options.checkpoint.empty(), "--checkpoint");
+  add(!options.resume.empty(), "--resume");
+  add(options.warm_start != 0, "--warm-start");
+  add(options.sgd.weight_decay != 0, "--weight-decay");
+  add(!options.modes.server_addresses.empty(), "--server-addresses");
+  add(options.rejoin, "--rejoin");
+  return out;
+}
+
+void validate_mode(const TrainOptions& options, int ranks) {
   const ModeOptions& modes = options.modes;
-  const std::string mode = fmt::format("--mode {}", to_string(options.mode));
-  const bool is_plain = options.mode == Mode::allreduce && modes.delay == 0;
-  require(modes.delay == 0 || options.mode == Mode::allreduce, mode + " knows no --delay",
-          "leave it out, or use --mode allreduce");
+  require_use(options.mode, modes.delay != 0, asked_for(options));
   require(modes.delay <= 1, fmt::format("--delay is {}", modes.delay), "give 0 or 1");
   require(modes.period >= 1, "--period is 0", "give 1 step or more");
   require(modes.alpha > 0 && modes.alpha <= 1, fmt::format("--alpha is {}", modes.alpha),
           "give more than 0, and 1 at most");
   require(modes.group_size >= 1, fmt::format("--group-size is {}", modes.group_size), "give 1 rank or more");
-  require(is_plain || (options.checkpoint.empty() && options.resume.empty()),
-          mode + (modes.delay != 0 ? " --delay 1" : "") + " writes no checkpoints",
-          "use --mode allreduce for them; servers have snapshots");
-  require(is_plain || options.warm_start == 0, mode + " has no --warm-start", "use it with --mode allreduce");
-  require(uses_servers(options.mode) || modes.server_addresses.empty(), mode + " uses no servers",
-          "leave --servers and --server-addresses out");
-  require(!uses_servers(options.mode) || !modes.server_addresses.empty(), mode + " needs servers",
+  require(options.mode != Mode::groups || modes.group_size <= ranks,
+          fmt::format("--group-size is {}, and the job has {}", modes.group_size,
+                      counted(static_cast<std::uint64_t>(ranks), "rank")),
+          fmt::format("give {} at most, or start more ranks", ranks));
+  require(!uses_servers(options.mode) || !modes.server_addresses.empty(),
+          fmt::format("--mode {} needs servers", to_string(options.mode)),
           "give --servers N to start some, or --server-addresses");
-  const bool optimizes = options.mode != Mode::server && options.mode != Mode::groups;
-  require(optimizes || options.sgd.weight_decay == 0, mode + " has no --weight-decay",
-          "leave it out: the optimizer runs on the servers");
-  require(outlives_ranks(options.mode) || !options.rejoin,
-          mode + " has no --rejoin: it needs all ranks, always",
-          "use --mode server or elastic, or checkpoints and --resume");
-  (void)parse_straggler(options.straggler);
+  const int slow = parse_straggler(options.straggler).rank;
+  require(slow < ranks,
+          fmt::format("--straggler {} slows rank {}, and the job has {}", options.straggler, slow,
+                      counted(static_cast<std::uint64_t>(ranks), "rank")),
+          "ranks are numbered from 0: give one that there is");
   (void)parse_consistency(modes.consistency);
   require(options.min_step_ms >= 0 && options.min_step_ms <= 3.6e6,
           fmt::format("--min-step is {}", options.min_step_ms), "give milliseconds, up to an hour");
@@ -53,7 +66,7 @@ void validate_mode(const TrainOptions& options) {
 
 }  // namespace
 
-void validate(const TrainOptions& options) {
+void validate(const TrainOptions& options, int ranks) {
   constexpr std::size_t kMaxBatch = 1U << 20U;
   constexpr int kMaxThreads = 1024;
   constexpr int kMaxWidth = 1 << 16U;
@@ -72,7 +85,7 @@ void validate(const TrainOptions& options) {
   require(options.threads >= 0 && options.threads <= kMaxThreads,
           fmt::format("--threads is {}", options.threads),
           fmt::format("give 1 to {}, or 0 to share this machine's cores", kMaxThreads));
-  validate_mode(options);
+  validate_mode(options, ranks);
   require(options.checkpoint_every == 0 || !options.checkpoint.empty(),
           "--checkpoint-every has no file to write", "give --checkpoint FILE");
 }

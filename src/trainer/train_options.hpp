@@ -48,7 +48,7 @@ struct TrainOptions {
   std::string link_rate;
 };
 
-/// Throws Error(invalid_argument) that names the option.
-void validate(const TrainOptions& options);
+/// For a job of so many ranks. Throws Error(invalid_argument) that names the option.
+void validate(const TrainOptions& options, int ranks);
 
 }  // namespace gradwire::trainer

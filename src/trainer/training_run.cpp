@@ -319,7 +319,7 @@ void TrainingRun::count_communication() {
 
 TrainReport train(RankGroup ranks, const TrainOptions& options, const Dataset& data,
                   const ProgressCallback& progress, const NoticeCallback& notice) {
-  validate(options);
+  validate(options, ranks.size());
   TrainingRun run(std::move(ranks), options, data, notice);
   return run.run(progress);
 }

@@ -207,7 +207,7 @@ TEST(Modes, RefuseWhatTheyCannotDo) {
     TrainOptions options = mode_options(mode);
     change(options);
     try {
-      validate(options);
+      validate(options, kRanks);
     } catch (const Error& error) {
       return error.what();
     }
@@ -218,20 +218,41 @@ TEST(Modes, RefuseWhatTheyCannotDo) {
   EXPECT_EQ(message(Mode::local, nothing), "accepted");
   EXPECT_EQ(message(Mode::server, with_servers), "accepted");
   EXPECT_THAT(message(Mode::server, nothing), HasSubstr("--mode server needs servers"));
-  EXPECT_THAT(message(Mode::local, with_servers), HasSubstr("--mode local uses no servers"));
-  EXPECT_THAT(message(Mode::bmuf, [](TrainOptions& o) { o.checkpoint = "x"; }), HasSubstr("no checkpoints"));
+  EXPECT_THAT(message(Mode::local, with_servers), HasSubstr("--mode local has no --server-addresses"));
+  EXPECT_THAT(message(Mode::bmuf, [](TrainOptions& o) { o.checkpoint = "x"; }),
+              HasSubstr("--mode bmuf has no --checkpoint"));
   EXPECT_THAT(message(Mode::allreduce,
                       [](TrainOptions& o) {
                         o.modes.delay = 1;
                         o.resume = "x";
                       }),
-              HasSubstr("--delay 1 writes no checkpoints"));
-  EXPECT_THAT(message(Mode::local, [](TrainOptions& o) { o.modes.delay = 1; }),
-              HasSubstr("knows no --delay"));
+              HasSubstr("--delay 1 has no --resume"));
+  EXPECT_THAT(message(Mode::local, [](TrainOptions& o) { o.modes.delay = 1; }), HasSubstr("has no --delay"));
   EXPECT_THAT(message(Mode::local, [](TrainOptions& o) { o.warm_start = 1; }), HasSubstr("--warm-start"));
   EXPECT_THAT(message(Mode::local, [](TrainOptions& o) { o.modes.period = 0; }), HasSubstr("--period is 0"));
   EXPECT_THAT(message(Mode::allreduce, [](TrainOptions& o) { o.straggler = "9:9:9"; }),
               HasSubstr("--straggler is '9:9:9'"));
+  EXPECT_EQ(message(Mode::allreduce, [](TrainOptions& o) { o.straggler = "3:9"; }), "accepted");
+  EXPECT_THAT(message(Mode::allreduce, [](TrainOptions& o) { o.straggler = "4:9"; }),
+              HasSubstr("slows rank 4, and the job has 4 ranks"));
+  EXPECT_THAT(message(Mode::groups,
+                      [&](TrainOptions& o) {
+                        with_servers(o);
+                        o.modes.group_size = 5;
+                      }),
+              HasSubstr("--group-size is 5, and the job has 4 ranks"));
+  EXPECT_EQ(message(Mode::elastic,
+                    [&](TrainOptions& o) {
+                      with_servers(o);
+                      o.sgd.weight_decay = 0.1F;
+                    }),
+            "accepted");
+  EXPECT_THAT(message(Mode::server,
+                      [&](TrainOptions& o) {
+                        with_servers(o);
+                        o.sgd.weight_decay = 0.1F;
+                      }),
+              HasSubstr("--mode server has no --weight-decay"));
 }
 
 TEST(Straggler, Options) {

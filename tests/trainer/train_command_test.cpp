@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -6,7 +7,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 #include <string>
 
 #include "image_folder.hpp"
@@ -39,6 +43,22 @@ class TrainCommand : public testing::Test {
     EXPECT_EQ(ended.status, 0) << ended.out;
     std::ifstream stream(file("report.json"));
     return nlohmann::json::parse(stream, nullptr, false);
+  }
+
+  /// With a server that runs already: `gradwire serve`, ready and ended by a signal when training is over.
+  Ended train_at_server(const std::string& serve, const std::string& arguments,
+                        const std::string& before = "") const {
+    const std::string ready = fmt::format(
+        "rm -f '{1}'; '" GRADWIRE_PROGRAM
+        "' serve --lease 5 {0} > '{1}' & server=$!; "
+        "trap 'kill $server; wait $server' EXIT; until grep -qs serving '{1}'; do sleep 0.02; done; "
+        "address=$(sed -n 's/^serving at //p' '{1}'); ",
+        serve, file("server").string());
+    return train("--mode server --server-addresses $address " + arguments, ready + before);
+  }
+  [[nodiscard]] std::string text_of_server() const {
+    std::ifstream said(file("server"));
+    return {std::istreambuf_iterator<char>(said), {}};
   }
 
  private:
@@ -107,17 +127,28 @@ TEST_F(TrainCommand, starts_servers_and_ends_them) {
 }
 
 TEST_F(TrainCommand, uses_servers_that_run_already) {
-  const std::string serve = "'" GRADWIRE_PROGRAM "' serve --job j --lease 5 ";
-  const std::string out = file("server").string();
-  // Ready once it has said where it serves; ended by the signal when training is over.
-  const Ended ended = train("--steps 20 --mode server --server-addresses $address",
-                            serve + "> '" + out + "' & server=$!; trap 'kill $server; wait $server' EXIT; " +
-                                "until grep -q serving '" + out + "'; do sleep 0.02; done; " +
-                                "address=$(sed 's/serving at //' '" + out + "'); GRADWIRE_JOB=j");
-  EXPECT_EQ(ended.status, 0) << ended.out;
-  std::ifstream said(out);
-  const std::string all{std::istreambuf_iterator<char>(said), {}};
-  EXPECT_THAT(all, AllOf(HasSubstr("serving at 127.0.0.1:"), HasSubstr("80 pushes (0 repeated, 0 refused)")));
+  // Their job is told to ranks that are started here, which would be given one of their own.
+  for (const auto& [serve, arguments, before] :
+       {std::array<std::string, 3>{"--job j", "", "GRADWIRE_JOB=j"},
+        {"--job j", "--ranks 2", "GRADWIRE_JOB=j"},
+        {"--job j", "--ranks 2 --job j", ""},
+        {"", "--ranks 2", ""},
+        {"--job j", "--job j", "'" GRADWIRE_PROGRAM "' run -n 2 --"}}) {
+    const Ended ended = train_at_server(serve, "--steps 20 " + arguments, before);
+    EXPECT_EQ(ended.status, 0) << ended.out;
+    const bool is_alone = arguments.empty();
+    EXPECT_THAT(text_of_server(), AllOf(HasSubstr("serving at 127.0.0.1:"),
+                                        HasSubstr(is_alone ? "80 pushes (0 repeated, 0 refused)"
+                                                           : "160 pushes (0 repeated, 0 refused)")));
+  }
+}
+
+TEST_F(TrainCommand, ranks_that_servers_refuse_are_told_why_and_not_started_again) {
+  const Ended ended = train_at_server("--job j", "--ranks 2 --steps 20 --job k --restarts 5");
+  EXPECT_EQ(ended.status, 2) << ended.out;
+  EXPECT_THAT(ended.out, AllOf(HasSubstr("belongs to the job 'j', this rank to 'k'; name the servers' job"),
+                               HasSubstr("--job"), HasSubstr("ended with status 2, and would again"),
+                               Not(HasSubstr("starts again"))));
 }
 
 TEST_F(TrainCommand, a_slow_link_makes_plain_steps_slow) {
@@ -134,11 +165,14 @@ TEST_F(TrainCommand, says_what_is_wrong_once_and_fails) {
   };
   for (const Case& c :
        {Case{"--ranks 2 --codec gzip", "no codec named 'gzip'", 2},
-        Case{"--ranks 2 --algorithm star", "star", 2}, Case{"--ranks 2 --data cifar", "mnist", 2},
+        Case{"--ranks 2 --algorithm star", "star", 2},
+        Case{"--ranks 2 --data cifar", "mnist", 2},
         Case{"--ranks 2 --data mnist --data-dir /nonexistent", "--data-dir", 1},
-        Case{"--ranks 2 --lr -1", "--lr is -1", 2}, Case{"--ranks 2 --batch 0", "--batch is 0", 2},
+        Case{"--ranks 2 --lr -1", "--lr is -1", 2},
+        Case{"--ranks 2 --batch 0", "--batch is 0", 2},
         Case{"--ranks 2 --hidden 0", "--hidden is 0", 2},
-        Case{"--ranks 2 --json /nonexistent/file", "/nonexistent/file", 1}, Case{"--ranks 0", "--ranks", 2},
+        Case{"--ranks 2 --json /nonexistent/file", "/nonexistent/file", 1},
+        Case{"--ranks 0", "--ranks", 2},
         Case{"--ranks 2 --restarts 1", "--mode allreduce has no --restarts", 2},
         Case{"--mode groups --server-addresses 127.0.0.1:1 --rejoin", "--mode groups has no --rejoin", 2},
         Case{"--mode server --servers 1 --snapshot-every 10", "--snapshot-every needs the --snapshot-dir", 2},
@@ -147,10 +181,74 @@ TEST_F(TrainCommand, says_what_is_wrong_once_and_fails) {
              2},
         Case{"--mode server --server-addresses 127.0.0.1:1 --snapshot-dir x",
              "--snapshot-dir is for the servers", 2},
-        Case{"--steps many", "--steps", 2}, Case{"--steps 3 --epochs 2", "--epochs", 2}}) {
+        Case{"--ranks 2 --straggler 9:3", "slows rank 9, and the job has 2 ranks", 2},
+        Case{"--ranks 2 --mode groups --servers 1 --group-size 3", "the job has 2 ranks", 2},
+        Case{"--mode groups --servers 1", "--group-size is 2, and the job has 1 rank;", 2},
+        Case{"--ranks 2 --mode server --server-addresses localhost:99999", "has '99999' for the port", 2},
+        Case{"--ranks 2 --mode server --server-addresses localhost", "'localhost' names no port", 2},
+        Case{"--ranks 2 --mode server --server-addresses a:1,b:2,a:1", "names a:1 twice", 2},
+        Case{"--mode server --server-addresses a:1 --servers 1", "give one of the two", 2},
+        Case{"--mode server --servers 1 --job j", "--job names the job of the servers", 2},
+        Case{"--mode server --server-addresses a:1 --restarts 1", "--restarts is for what is started here",
+             2},
+        Case{"--hidden 10,,3", "--hidden '10,,3' has a gap", 2},
+        Case{"--steps many", "--steps", 2},
+        Case{"--steps 3 --epochs 2", "--epochs", 2}}) {
     const Ended ended = train(c.arguments);
     EXPECT_EQ(ended.status, c.status) << c.arguments;
     EXPECT_THAT(ended.out, AllOf(HasSubstr(c.reason), Not(HasSubstr("rank 1")))) << c.arguments;
+  }
+}
+
+/// The rows of docs/modes.md's table of options: each with its modes, as they stand there.
+std::map<std::string, std::string> documented_options() {
+  std::map<std::string, std::string> out;
+  std::ifstream page(GRADWIRE_TEST_DIR "/../../docs/modes.md");
+  std::string line;
+  while (std::getline(page, line) && line != "| option | modes |") continue;
+  std::getline(page, line);
+  while (std::getline(page, line) && line.starts_with("| `")) {
+    const auto end = line.find("` | ");
+    out[line.substr(3, end - 3)] = line.substr(end + 4, line.size() - end - 6);
+  }
+  return out;
+}
+
+/// Whether such a row lists the mode.
+bool lists(const std::string& modes, const std::string& mode) {
+  std::set<std::string> all;
+  std::istringstream in(modes);
+  for (std::string each; std::getline(in >> std::ws, each, ',');) all.insert(each);
+  if (mode == "allreduce --delay 1") return all.contains("allreduce");
+  return all.contains(mode) || all.contains(fmt::format("{} without --delay", mode));
+}
+
+TEST_F(TrainCommand, options_that_the_mode_has_no_use_for_are_refused) {
+  const std::map<std::string, std::string> values{{"--weight-decay", "0"},    {"--delay", "0"},
+                                                  {"--alpha", "0.1"},         {"--consistency", "bsp"},
+                                                  {"--push-codec", "none"},   {"--pull-codec", "none"},
+                                                  {"--algorithm", "auto"},    {"--server-addresses", "a:1"},
+                                                  {"--overlap", ""},          {"--rejoin", ""},
+                                                  {"--no-error-feedback", ""}};
+  const auto documented = documented_options();
+  ASSERT_GT(documented.size(), 20U);
+  const std::string help = train("--help").out;
+  for (const auto& [option, modes] : documented) {
+    EXPECT_THAT(help, testing::ContainsRegex(fmt::format("\n  {} [^\n]*\n? +{}: ", option, modes))) << option;
+    const std::string value = values.contains(option) ? values.at(option) : "1";
+    for (const std::string mode :
+         {"allreduce", "allreduce --delay 1", "server", "local", "bmuf", "elastic", "groups"}) {
+      if (option == "--delay" && mode == "allreduce --delay 1") continue;
+      const Ended ended = train(fmt::format("--mode {} {} {} --data-dir /nonexistent", mode, option, value));
+      const auto refusal =
+          HasSubstr(fmt::format("--mode {} has no {}; leave it out, or use --mode ", mode, option));
+      if (lists(modes, mode)) {
+        EXPECT_THAT(ended.out, Not(refusal));
+      } else {
+        EXPECT_THAT(ended.out, refusal);
+        EXPECT_EQ(ended.status, 2) << ended.out;
+      }
+    }
   }
 }
 

@@ -151,7 +151,7 @@ TEST(TrainingRun, refuses_options_without_sense) {
     TrainOptions options = small_options();
     change(options);
     try {
-      validate(options);
+      validate(options, 2);
     } catch (const Error& error) {
       return error.what();
     }
