@@ -140,5 +140,14 @@ TEST(Names, OfTransportsAreThoseThatTheEnvironmentMayGive) {
   }
 }
 
+TEST(Addresses, AreReadAsPeopleWriteThem) {
+  EXPECT_EQ(parse_address("node7:7000"), (Address{"node7", 7000}));
+  EXPECT_EQ(parse_address("[fd00::1]:7000"), (Address{"fd00::1", 7000}));
+  EXPECT_EQ(parse_address("10.0.0.7"), (Address{"10.0.0.7", 0}));
+  for (const char* text : {"", ":7000", "a:0", "a:65536", "a:b", "fd00::1", "[::1", "[::1]7000"}) {
+    EXPECT_THROW((void)parse_address(text), Error) << text;
+  }
+}
+
 }  // namespace
 }  // namespace gradwire::inspect
