@@ -8,9 +8,9 @@
 
 #include "base/background_thread.hpp"
 #include "base/float_mode.hpp"
-#include "base/fnv1a.hpp"
 #include "gradwire/error.hpp"
 #include "runtime/join.hpp"
+#include "runtime/split_id.hpp"
 
 namespace gradwire::runtime {
 namespace {
@@ -289,10 +289,7 @@ Traffic Engine::traffic() const {
 
 std::uint32_t Engine::id_of_split(std::uint32_t color) {
   const std::lock_guard lock(mutex_);
-  // Not those that users count up from 0.
-  constexpr std::uint32_t kSplit = 1U << 31U;
-  return static_cast<std::uint32_t>(base::fnv1a(fmt::format("{} {} {}", options_.id, splits_++, color))) |
-         kSplit;
+  return split_id(options_.id, splits_++, color);
 }
 
 std::string Engine::transport_to(int peer) const {

@@ -56,7 +56,7 @@ class Engine final : public base::WorkSource, public std::enable_shared_from_thi
   void abort() noexcept;
 
   void start_progress_thread();
-  /// For the next communicator that is split off with this color: the same on all its ranks, and no other's.
+  /// For the next communicator that is split off with this color: see split_id().
   [[nodiscard]] std::uint32_t id_of_split(std::uint32_t color);
   [[nodiscard]] Traffic traffic() const;
   [[nodiscard]] std::string transport_to(int peer) const;

@@ -8,6 +8,7 @@
 #include "compress/codec.hpp"
 #include "gradwire/error.hpp"
 #include "rendezvous/address_towards_store.hpp"
+#include "wire/hello.hpp"
 
 namespace gradwire::runtime {
 namespace {
@@ -31,6 +32,10 @@ transport::EndpointOptions endpoint_options(const CommunicatorOptions& options) 
 /// What is not the transport's business.
 void check_rest(const CommunicatorOptions& options) {
   if (!options.codec.empty()) (void)compress::make_codec(options.codec);
+  if (options.id == wire::kServiceCommunicator) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("the communicator id {}", options.id),
+                "choose another one: this one stands for services");
+  }
   if (options.timeout.count() <= 0) {
     throw Error(ErrorCode::invalid_argument, "a timeout that is not positive",
                 "pass a time greater than zero");

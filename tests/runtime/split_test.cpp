@@ -6,6 +6,8 @@
 #include "gradwire/communicator.hpp"
 #include "gradwire/error.hpp"
 #include "local_world.hpp"
+#include "runtime/split_id.hpp"
+#include "wire/hello.hpp"
 
 namespace gradwire {
 namespace {
@@ -38,6 +40,20 @@ TEST(Split, MayBeOfOneRankAndMadeAgain) {
     inner.barrier();
     EXPECT_THROW((void)communicator.split(-1), Error);
   });
+}
+
+TEST(Split, HasNoServicesId) {
+  // The hash of this one is 0xFFFFFFFF.
+  EXPECT_EQ(runtime::split_id(3, 0, 10'910'411), 0x80000000U);
+  EXPECT_NE(runtime::split_id(3, 0, 10'910'410), runtime::split_id(3, 1, 10'910'410));
+  CommunicatorOptions options;
+  options.id = wire::kServiceCommunicator;
+  try {
+    const Communicator communicator(options);
+    ADD_FAILURE() << "it is taken for a service";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::invalid_argument) << error.what();
+  }
 }
 
 }  // namespace
