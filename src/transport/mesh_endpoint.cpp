@@ -10,6 +10,7 @@
 #endif
 
 #include "base/usable_cores.hpp"
+#include "transport/sleep_times.hpp"
 
 namespace gradwire::transport {
 namespace {
@@ -25,11 +26,7 @@ constexpr microseconds kSpinTime{50};
 constexpr int kSpinsPerClock = 32;
 constexpr microseconds kQuietSpin{3};
 constexpr int kYields = 4;
-/// Timers are that late on virtual machines whose cores sleep. An emulated link's bytes wait for their time
-/// by polling from then on, without yielding: among busy processes that would cost milliseconds.
-constexpr microseconds kTimerLateness{40};
 constexpr milliseconds kBlamePatience{500};
-constexpr milliseconds kFlushStep{1};
 
 void relax() noexcept {
 #if defined(__x86_64__)

@@ -7,19 +7,15 @@
 #include <utility>
 
 #include "transport/service/service_protocol.hpp"
+#include "transport/sleep_times.hpp"
 
 namespace gradwire::transport {
 namespace {
 
-using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
 /// For a caller to take its last words.
 constexpr milliseconds kLastWordsPatience{1000};
-/// Nothing wakes who waits for a peer's kernel to acknowledge bytes.
-constexpr milliseconds kFlushStep{5};
-/// See MeshEndpoint: timers are that late, and an emulated link's bytes are not.
-constexpr microseconds kTimerLateness{40};
 
 }  // namespace
 
