@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <exception>
+#include <mutex>
 #include <thread>
 #include <utility>
 
@@ -23,6 +24,7 @@ class ParameterServer::Impl {
   Impl& operator=(const Impl&) = delete;
 
   void stop() {
+    const std::lock_guard lock(stopping_);
     serving_.stop();
     if (thread_.joinable()) thread_.join();
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
@@ -41,6 +43,7 @@ class ParameterServer::Impl {
   }
 
   server::Serving serving_;
+  std::mutex stopping_;
   std::exception_ptr failure_;  ///< the thread's until it has ended
   std::atomic<bool> ended_{false};
   std::thread thread_;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <barrier>
 #include <thread>
 #include <vector>
 
@@ -78,6 +79,22 @@ TEST_P(EveryTransport, WhoRunsAheadIsHeldUp) {
   }
   clients[0].flush();
   EXPECT_EQ(taken(), 2U * kSteps);
+}
+
+TEST(ParameterServer, MayBeStoppedByManyAtATime) {
+  for (int i = 0; i < 50; ++i) {
+    ParameterServer server({.job = "servers"});
+    std::barrier begin(3);
+    std::vector<std::thread> stopping;
+    for (int thread = 0; thread < 3; ++thread) {
+      stopping.emplace_back([&] {
+        begin.arrive_and_wait();
+        server.stop();
+        EXPECT_FALSE(server.is_serving());
+      });
+    }
+    for (auto& thread : stopping) thread.join();
+  }
 }
 
 }  // namespace
