@@ -13,10 +13,12 @@ namespace gradwire {
 /// Parameter Server", NIPS 2013).
 ///
 /// A pull by a worker at clock c waits until every live worker's clock is at least c - staleness. What it
-/// gets then holds every push stamped c - staleness - 1 or earlier, and the worker's own pushes.
+/// gets then holds every push stamped c - staleness - 1 or earlier, and later ones of others as they came.
+/// Of its own pushes the worker sees all, but in step only those of the clocks before c, and under asp with a
+/// lossy pull codec and more than 8 workers perhaps not the last ones.
 struct Consistency {
   enum class Mode : std::uint8_t {
-    bsp = 0,  ///< in step: a clock's pushes are added in the order of ranks, then one optimizer step
+    bsp = 0,  ///< in step: a clock's pushes are added in the order of worker numbers, then one optimizer step
     ssp = 1,  ///< bounded staleness: each push is one optimizer step; ssp(0) is bsp
     asp = 2,  ///< nobody waits for anybody
   };

@@ -47,7 +47,8 @@ struct ParameterServerReport {
 };
 
 /// One server of a job: keys' values, their optimizers, and who may read them when. It serves from a thread
-/// of its own until stop() or the end of the object. docs/parameter-server.md tells the rules.
+/// of its own until stop() or the end of the object. Thread-safe but for its construction and end.
+/// docs/parameter-server.md tells the rules.
 class GRADWIRE_EXPORT ParameterServer {
  public:
   /// Listens, and loads the last snapshot if there is one. Throws Error: invalid_argument, system (the port
@@ -58,10 +59,11 @@ class GRADWIRE_EXPORT ParameterServer {
   ParameterServer(ParameterServer&&) noexcept;
   ParameterServer& operator=(ParameterServer&&) noexcept;
 
-  /// "host:port" for clients.
+  /// "host:port" for clients, with a numeric host.
   [[nodiscard]] std::string address() const;
   /// Serves what is under way, writes a snapshot where there is a folder for it, and ends. Throws Error: the
-  /// one that ended the server before, if one did, and system when that snapshot could not be written.
+  /// one that ended the server before, if one did, and system when that snapshot could not be written. Who
+  /// calls it again is told nothing more.
   void stop();
   /// False when it has ended, by stop() or by an error that stop() throws.
   [[nodiscard]] bool is_serving() const noexcept;
@@ -114,6 +116,18 @@ struct KeyOptions {
 /// A worker's side of a job's servers. Every key is split into block-aligned shards over them. Thread-safe
 /// like a Communicator, but for its construction and end. Buffers are lent until the Work completes. A server
 /// that goes away is waited for, and what it had not acknowledged is sent again.
+///
+/// A call throws Error(invalid_argument) for what cannot be: a key that init() has not made, a tensor of
+/// another size or type. A Work ends with Error, and so does a call that waits, as:
+///
+/// - peer_lost: the servers went on without this worker, whose lease was over. rejoin(), then ask again;
+/// - invalid_argument: a push to a step that the worker has finished. The next step takes it;
+/// - timeout: a server did not answer, or other workers were not there, for all of the timeout;
+/// - unsupported: a server came back without the keys that it had;
+/// - what the constructor throws, where a server that came back does not let the worker in.
+///
+/// After one of the last three all that is asked of that server ends with the same Error at once: make a new
+/// client. What is open when the client ends, ends with peer_lost.
 class GRADWIRE_EXPORT ParameterServerClient {
  public:
   /// Connects and joins. Throws Error: timeout naming the servers that do not answer, version_mismatch,
@@ -126,32 +140,39 @@ class GRADWIRE_EXPORT ParameterServerClient {
   ParameterServerClient& operator=(ParameterServerClient&&) noexcept;
 
   /// Makes `key` known to the servers with this value, unless it is already: then `value` becomes theirs.
-  /// Every worker does so before it pushes or pulls. Float32. Throws Error(invalid_argument) when others gave
-  /// another size or optimizer.
+  /// Every worker does so before it pushes or pulls. Float32; a key's name has 1 to 255 bytes. Waits for the
+  /// servers, and throws also Error(invalid_argument) when others gave another size or optimizer. A key whose
+  /// init() has failed may be given again.
   void init(const std::string& key, Tensor value, const KeyOptions& options = {});
 
-  /// Adds the gradient to this clock's pushes. Complete when every server concerned has taken it.
+  /// Adds the gradient to this clock's pushes. Complete when every server concerned has taken it. Throws
+  /// Error(non_finite), with all as it was, where a lossy codec meets a NaN or an infinity. What a server
+  /// refuses goes into the residual, and with the next push of the key; with the codec "none" it is to be
+  /// pushed again.
   [[nodiscard]] Work push(const std::string& key, Tensor gradient);
   /// Brings `out` up to what the consistency grants at this worker's clock; it may wait for other workers.
-  /// `out` must hold what the last pull, or init(), left there.
+  /// `out` must hold what the last pull, or init(), left there, also where that pull failed: its values are
+  /// unspecified then, and the next pull makes them whole. One pull of a key at a time.
   [[nodiscard]] Work pull(const std::string& key, Tensor out);
   /// Push, and pull what follows from it: the values of the next step. The key gets no further pushes in this
   /// step. In step it is complete once every worker has done the same, or called clock(). It fails when
-  /// either does.
+  /// either does, and throws what they throw, with nothing sent. `gradient` and `out` may not overlap.
   [[nodiscard]] Work push_pull(const std::string& key, Tensor gradient, Tensor out);
-  /// Ends this worker's step: its clock goes up by one.
+  /// Ends this worker's step: its clock goes up by one. Does not wait. Throws the Error that ended the
+  /// dealings with a server, after all others have been told.
   void clock();
   /// Waits until everything pushed is acknowledged, and throws the first Error of a push since the last
   /// flush(), also when somebody has waited for that push.
   void flush();
   /// After a request was refused with peer_lost because the lease was over: takes part again, from the
-  /// servers' clock on.
+  /// servers' clock on. Keys stay known, and pulls bring what the servers have. Throws Error as the
+  /// constructor does: invalid_argument where another process has the worker's number now.
   void rejoin();
 
   /// Steps that this worker has finished, at least what the servers granted when it joined.
   [[nodiscard]] std::uint64_t now() const noexcept;
   [[nodiscard]] ParameterServerClientReport report() const noexcept;
-  /// What encoding pushes of `key` has lost so far; empty without loss.
+  /// What encoding pushes of `key` has lost so far, and what was refused of them; empty without loss.
   [[nodiscard]] std::vector<float> residual(const std::string& key) const;
 
  private:
