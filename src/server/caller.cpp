@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <new>
 #include <utility>
 
 namespace gradwire::server {
@@ -38,29 +37,24 @@ std::optional<Time> Caller::silent_since() const noexcept {
 
 bool Caller::serve(transport::Link& link, Time now) {
   bool moved = false;
-  try {
-    // Also while nothing is read of it, taking its answers shows that it lives.
-    const std::uint64_t completed = std::exchange(completed_, link.completed());
-    if (worker_ && completed_ != completed) state_.heard(worker_->number, worker_->session, now);
-    for (std::size_t i = 0; i < kMostAtOnce && out_.size() < kMostAnswers && link.front() != nullptr; ++i) {
-      if (worker_) state_.heard(worker_->number, worker_->session, now);
-      // What it sends meanwhile waits on its way here: it is alive, and holds nobody back.
-      if (in_.is_whole() && worker_ && state_.is_far_ahead(worker_->number, worker_->session)) break;
-      moved = true;
-      if (in_.is_whole()) {
-        if (auto request = in_.take_request(link)) handle(std::move(*request), now);
-      } else if (std::holds_alternative<MakeKey>(due_) ? take_value(link) : in_.take_into(link, payload_)) {
-        finish_body();
-      }
+  // Also while nothing is read of it, taking its answers shows that it lives.
+  const std::uint64_t completed = std::exchange(completed_, link.completed());
+  if (worker_ && completed_ != completed) state_.heard(worker_->number, worker_->session, now);
+  for (std::size_t i = 0; i < kMostAtOnce && out_.size() < kMostAnswers && link.front() != nullptr; ++i) {
+    if (worker_) state_.heard(worker_->number, worker_->session, now);
+    // What it sends meanwhile waits on its way here: it is alive, and holds nobody back.
+    if (in_.is_whole() && worker_ && state_.is_far_ahead(worker_->number, worker_->session)) break;
+    moved = true;
+    if (in_.is_whole()) {
+      if (auto request = in_.take_request(link)) handle(std::move(*request), now);
+    } else if (std::holds_alternative<MakeKey>(due_) ? take_value(link) : in_.take_into(link, payload_)) {
+      finish_body();
     }
-    out_.pump(link);
-    while (answer_asked()) {
-      moved = true;
-      if (!out_.pump(link)) break;
-    }
-  } catch (const std::bad_alloc&) {
-    throw Error(ErrorCode::system, "there is no memory for what a worker asked for",
-                "spread the keys over more servers");
+  }
+  out_.pump(link);
+  while (answer_asked()) {
+    moved = true;
+    if (!out_.pump(link)) break;
   }
   return moved;
 }
@@ -73,6 +67,7 @@ void Caller::handle(Request request, Time now) {
   if (const auto* make = std::get_if<MakeKey>(&request)) return begin(*make);
   if (const auto* push = std::get_if<Push>(&request)) return begin(*push);
   if (const auto* pull = std::get_if<Pull>(&request)) return handle(*pull);
+  const Verb verb = verb_of(request);
   try {
     if (const auto* advance = std::get_if<Advance>(&request)) {
       state_.advance(who.number, who.session, *advance);
@@ -83,7 +78,7 @@ void Caller::handle(Request request, Time now) {
       answer(Accepted{});
     }
   } catch (const Error& error) {
-    refuse(Verb::advance, 0, error);
+    refuse(verb, 0, error);
   }
 }
 
@@ -106,14 +101,26 @@ void Caller::handle(const Join& join, Time now) {
 void Caller::begin(const MakeKey& request) {
   in_.expect({plain_.get(), 0, request.count, 1});
   due_ = request;
+  try {
+    state_.require_member(worker().number, worker().session);
+    keeps_value_ = state_.needs_value(request);
+  } catch (const Error&) {
+    keeps_value_ = false;  // it is refused for that once its value is past
+  }
   if (in_.is_whole()) finish_body();
 }
 
 bool Caller::take_value(transport::Link& link) {
   // As it comes: a head alone, which may say anything, costs no memory.
+  keeps_value_ = keeps_value_ && !state_.is_known(std::get<MakeKey>(due_).key);
+  if (!keeps_value_) value_ = {};
   while (!in_.is_whole()) {
     const auto part = in_.front(link);
     if (!part) return false;
+    if (!keeps_value_) {
+      in_.pop(link);
+      continue;
+    }
     const std::size_t at = value_.size();
     value_.resize(at + part->count);
     plain_->decode_assign(part->bytes, value_.data() + at, part->count);

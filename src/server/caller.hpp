@@ -83,6 +83,7 @@ class Caller {
   IncomingMessages in_;
   OutgoingMessages out_;
   std::variant<std::monostate, MakeKey, Push> due_;  ///< whose body is arriving
+  bool keeps_value_ = false;                         ///< of a key: that of one which is known is not needed
   base::AlignedVector<float> value_;
   Payload payload_;
   std::deque<Pull> asked_;                      ///< pulls to be looked at

@@ -162,7 +162,7 @@ void ClientSession::handle(const Refused& refused) {
                 server_);
   }
   // The next request says the same.
-  if (refused.verb == Verb::advance) return;
+  if (refused.verb == Verb::advance || refused.verb == Verb::beat) return;
   auto& unanswered = refused.verb == Verb::push ? pushes_ : requests_;
   const auto request = take(unanswered, refused.request);
   if (refused.verb == Verb::push) {

@@ -82,7 +82,14 @@ std::string fault_in(const MakeKey& make) {
     return fmt::format("elements {} + {} of {}", make.first, make.count, make.total);
   return {};
 }
-std::string fault_in(const Push& push) { return push.sequence == 0 ? "the sequence number 0" : ""; }
+std::string fault_in_clock(std::uint64_t clock) {
+  return clock > kMaxClock ? fmt::format("the clock {}", clock) : "";
+}
+std::string fault_in(const Push& push) {
+  return push.sequence == 0 ? "the sequence number 0" : fault_in_clock(push.clock);
+}
+std::string fault_in(const Pull& pull) { return fault_in_clock(pull.clock); }
+std::string fault_in(const Advance& advance) { return fault_in_clock(advance.clock); }
 std::string fault_in(const KeyMade& made) {
   return made.count > kMaxElements ? fmt::format("{} elements", made.count) : "";
 }
@@ -166,6 +173,10 @@ Answer read_answer(std::span<const std::byte> bytes, std::string_view from) {
 
 std::uint64_t number_of(const Request& request) {
   return std::visit([](const auto& message) { return number_in(message); }, request);
+}
+
+Verb verb_of(const Request& request) noexcept {
+  return std::visit([]<typename Message>(const Message& /*message*/) { return Message::kVerb; }, request);
 }
 
 std::uint64_t number_of(const Answer& answer) {

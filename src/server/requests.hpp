@@ -30,6 +30,9 @@ enum class Verb : std::uint8_t {
 /// What to do about messages that no correct peer of this version sends.
 inline constexpr std::string_view kSameVersion = "run the same version of Gradwire everywhere";
 
+/// Of a worker: no sum with it overflows.
+inline constexpr std::uint64_t kMaxClock = std::uint64_t{1} << 62U;
+
 /// The first request on every connection. All workers of a job give the same, but for worker and session.
 struct Join {
   static constexpr Verb kVerb = Verb::join;

@@ -105,13 +105,24 @@ void ServerState::require_member(std::uint32_t worker, std::uint64_t session) {
   static_cast<void>(members().known(worker, session));
 }
 
-KeyMade ServerState::make_key(const MakeKey& request, std::span<const float> value) {
+ShardId ServerState::id_of(const MakeKey& request) {
   static_cast<void>(members());
-  const ShardId id{.key = request.key,
-                   .optimizer = make_optimizer(request.optimizer, 0)->spec(),
-                   .total = request.total,
-                   .first = request.first,
-                   .count = request.count};
+  return {.key = request.key,
+          .optimizer = make_optimizer(request.optimizer, 0)->spec(),
+          .total = request.total,
+          .first = request.first,
+          .count = request.count};
+}
+
+bool ServerState::needs_value(const MakeKey& request) {
+  const ShardId id = id_of(request);
+  if (is_known(id.key)) return false;
+  require_own_place(id);
+  return true;
+}
+
+KeyMade ServerState::make_key(const MakeKey& request, std::span<const float> value) {
+  const ShardId id = id_of(request);
   auto known = shard_of_key_.find(id.key);
   if (known == shard_of_key_.end()) {
     require_own_place(id);

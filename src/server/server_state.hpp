@@ -80,7 +80,11 @@ class ServerState {
 
   /// Throws Error as push() does for a session that has no part in the job, whether its lease is over or not.
   void require_member(std::uint32_t worker, std::uint64_t session);
-  /// `value` as many elements as request.count. The first one's value counts. Throws Error(invalid_argument).
+  [[nodiscard]] bool is_known(const std::string& key) const { return shard_of_key_.contains(key); }
+  /// Whether make_key() needs the value. Throws Error as that does for a key that cannot be made.
+  [[nodiscard]] bool needs_value(const MakeKey& request);
+  /// `value` as many elements as request.count, where it is needed. The first one's value counts. Throws
+  /// Error(invalid_argument).
   KeyMade make_key(const MakeKey& request, std::span<const float> value);
   /// What the workers hold of a shard, by its number.
   [[nodiscard]] SharedValue estimate(std::uint32_t number) const;
@@ -135,6 +139,7 @@ class ServerState {
   void take(std::uint32_t worker, Member& member, const Push& request, Payload& payload);
   /// Up to date with the clock, which it need not be while nobody asks for it.
   [[nodiscard]] Shard& shard(std::uint32_t number) const;
+  ShardId id_of(const MakeKey& request);
   void require_own_place(const ShardId& id) const;
   void add_shard(std::unique_ptr<Shard> shard);
   /// The clock of a shard.

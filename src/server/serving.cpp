@@ -25,6 +25,8 @@ constexpr milliseconds kLookForSnapshot{2};
 /// After a snapshot could not be written.
 constexpr seconds kTryAgain{5};
 constexpr milliseconds kShortestLease{10};
+/// Whoever asks for more means for ever; workers are told it in 32 bits.
+constexpr milliseconds kLongestLease = std::chrono::hours(24 * 40);
 /// Rounds further apart than that, or than half a lease, were a pause of the whole process.
 constexpr seconds kPause{1};
 
@@ -45,7 +47,7 @@ ServerStateOptions state_options(const ParameterServerOptions& options, std::uin
   state.index = static_cast<std::uint32_t>(options.index);
   state.servers = static_cast<std::uint32_t>(options.servers);
   state.job = options.job;
-  state.lease = options.lease;
+  state.lease = std::min(options.lease, kLongestLease);
   state.kept_versions = options.kept_versions;
   state.incarnation = incarnation;
   return state;
@@ -60,7 +62,7 @@ Serving::Serving(const ParameterServerOptions& options)
     restore(folder.latest());
     safe_keys_ = keys_written_ = state_.keys();
     snapshots_.emplace(std::move(folder));
-    next_snapshot_ = state_.clock() + options.snapshot_every;
+    next_snapshot_ = state_.clock() + std::min(options.snapshot_every, kMaxClock);
   }
   service_ = transport::open_service(service_options(options, options.address));
   report_.incarnation = incarnation_;
@@ -139,20 +141,29 @@ void Serving::run() {
   }
 }
 
-bool Serving::serve_all(Time now) {
-  bool moved = false;
-  std::vector<transport::CallerId> joined;
+template <typename F>
+void Serving::for_each_caller(F&& f) {
   for (auto it = callers_.begin(); it != callers_.end();) {
     // end() erases it.
     auto& [id, caller] = *it++;
-    const bool was_known = caller.who().has_value();
     try {
-      moved = caller.serve(service_->link(id), now) || moved;
-      if (caller.who() && !was_known) joined.push_back(id);
+      f(id, caller);
     } catch (const Error& error) {
       end(id, error);
+    } catch (const std::bad_alloc&) {
+      end(id, no_memory_);
     }
   }
+}
+
+bool Serving::serve_all(Time now) {
+  bool moved = false;
+  std::vector<transport::CallerId> joined;
+  for_each_caller([&](transport::CallerId id, Caller& caller) {
+    const bool was_known = caller.who().has_value();
+    moved = caller.serve(service_->link(id), now) || moved;
+    if (caller.who() && !was_known) joined.push_back(id);
+  });
   for (const auto id : joined) end_earlier_than(id);
   return moved;
 }
@@ -195,14 +206,9 @@ void Serving::keep_snapshots(Time now) {
   const bool is_busy = snapshots_ && snapshots_->is_busy();
   // Where there is no writing them, training goes on all the same, and the report says so.
   if (!is_busy) safe_keys_ = snapshots_ ? keys_written_ : state_.keys();
-  for (auto it = callers_.begin(); it != callers_.end();) {
-    auto& [id, caller] = *it++;
-    try {
-      if (caller.has_unsafe_keys()) caller.keys_are_safe(safe_keys_, service_->link(id));
-    } catch (const Error& error) {
-      end(id, error);
-    }
-  }
+  for_each_caller([&](transport::CallerId id, Caller& caller) {
+    if (caller.has_unsafe_keys()) caller.keys_are_safe(safe_keys_, service_->link(id));
+  });
   if (!snapshots_ || is_busy) return;
   const std::string problem = snapshot_problem();
   const bool failed = !problem.empty();
@@ -210,7 +216,7 @@ void Serving::keep_snapshots(Time now) {
   if (!failed) try_again_ = Time::max();
   if (failed && try_again_ == Time::max()) try_again_ = now + kTryAgain;
   if (state_.clock() < next_snapshot_ && keys_written_ == state_.keys() && now < try_again_) return;
-  next_snapshot_ = state_.clock() + options_.snapshot_every;
+  next_snapshot_ = state_.clock() + std::min(options_.snapshot_every, kMaxClock);
   keys_written_ = state_.keys();
   try_again_ = Time::max();
   start_snapshot();

@@ -33,6 +33,9 @@ class Serving {
   [[nodiscard]] ParameterServerReport report() const;
 
  private:
+  /// Ends those for which f(id, caller) throws.
+  template <typename F>
+  void for_each_caller(F&& f);
   bool serve_all(Time now);
   void end(transport::CallerId id, const Error& cause);
   /// What is still under way on a worker's earlier connections is repeated on this one.
@@ -49,6 +52,9 @@ class Serving {
   void note_problem(const std::string& problem);
 
   const ParameterServerOptions options_;
+  /// Made while there was some.
+  const Error no_memory_{ErrorCode::system, "there is no memory for what a worker asked for",
+                         "spread the keys over more servers"};
   const std::uint64_t incarnation_;
   std::unique_ptr<transport::Service> service_;
   ServerState state_;

@@ -14,10 +14,16 @@ Shard::Shard(ShardId id, const ShardCodecs& codecs, std::span<const float> value
       optimizer_(make_optimizer(id_.optimizer, value.size())),
       log_(codecs.pull, value, codecs.kept_versions) {}
 
-SharedValue Shard::share_estimate() const {
+SharedValue Shard::share_estimate() {
   if (log_.is_exact()) return value_;
-  const auto estimate = this->estimate();
-  return std::make_shared<const base::AlignedVector<float>>(estimate.begin(), estimate.end());
+  auto shared = shared_.lock();
+  if (!shared || shared_version_ != log_.version()) {
+    const auto estimate = this->estimate();
+    shared = std::make_shared<const base::AlignedVector<float>>(estimate.begin(), estimate.end());
+    shared_ = shared;
+    shared_version_ = log_.version();
+  }
+  return shared;
 }
 
 std::shared_ptr<base::AlignedVector<float>> Shard::writable() {

@@ -58,9 +58,10 @@ class Shard {
   /// Seals a version if at least `pushes` were applied since the last one was.
   void refresh(std::uint32_t pushes);
   [[nodiscard]] std::span<const float> estimate() const noexcept { return log_.estimate(*value_); }
-  /// The estimate to keep, whatever is pushed meanwhile. Free where the pull codec loses nothing: then the
-  /// next step leaves the value that is lent alone and writes elsewhere.
-  [[nodiscard]] SharedValue share_estimate() const;
+  /// The estimate to keep, whatever is pushed meanwhile: one copy of a version for all who ask for it. Free
+  /// where the pull codec loses nothing: then the next step leaves the value that is lent alone and writes
+  /// elsewhere.
+  [[nodiscard]] SharedValue share_estimate();
   [[nodiscard]] const VersionLog& log() const noexcept { return log_; }
 
   void save(StateWriter& out) const;
@@ -86,6 +87,8 @@ class Shard {
   std::shared_ptr<base::AlignedVector<float>> other_;  ///< written next, once the value is lent
   std::unique_ptr<Optimizer> optimizer_;
   VersionLog log_;
+  std::weak_ptr<const base::AlignedVector<float>> shared_;  ///< the estimate's copy, while somebody needs it
+  std::uint64_t shared_version_ = 0;
   std::map<std::uint64_t, std::vector<Held>> held_;  ///< by stamp; sorted by worker, then as they arrived
   base::AlignedVector<float> sum_;                   ///< of a piece
   std::uint64_t unsealed_ = 0;                       ///< pushes applied since the last version

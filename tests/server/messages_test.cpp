@@ -127,6 +127,20 @@ TEST(Messages, AnAnswerIsNoRequest) {
     EXPECT_THROW((void)read_answer(write_request(request).bytes, "server 1"), Error) << name;
 }
 
+TEST(Messages, ClocksThatSumsCouldOverflowAreCorrupt) {
+  for (const std::uint64_t clock : {kMaxClock, kMaxClock + 1, ~std::uint64_t{0}}) {
+    for (const Request& request : {Request(Push{.sequence = 1, .clock = clock}),
+                                   Request(Pull{.clock = clock}), Request(Advance{clock})}) {
+      const Head head = write_request(request);
+      if (clock == kMaxClock) {
+        EXPECT_EQ(read_request(head.bytes, "worker 3").index(), request.index());
+      } else {
+        EXPECT_THROW(static_cast<void>(read_request(head.bytes, "worker 3")), Error) << clock;
+      }
+    }
+  }
+}
+
 TEST(Messages, TooLongTextIsRefusedBeforeItIsSent) {
   for (const std::size_t size : {std::size_t{0}, kMaxKeyBytes + 1, std::size_t{70'000}}) {
     try {

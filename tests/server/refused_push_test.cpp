@@ -103,6 +103,19 @@ TEST(RefusedPush, IsToldOfAgainBeforeAJoinIsAnsweredUntilTheWorkerKnows) {
   EXPECT_EQ(fourth.take<Joined>().sequence, 3U);
 }
 
+TEST(Refusals, NameTheirRequests) {
+  const Servers servers(1, "tcp");
+  Connection worker(servers.servers[0].address());
+  worker.send(Join{.session = 7});
+  worker.take<Joined>();
+  worker.send(Leave{});
+  worker.take<Accepted>();
+  worker.send(Beat{});
+  EXPECT_EQ(worker.take<Refused>().verb, Verb::beat);
+  worker.send(Advance{1});
+  EXPECT_EQ(worker.take<Refused>().verb, Verb::advance);
+}
+
 TEST(RefusedPush, IsGivenBackAndNotLostThoughALaterOneWasTaken) {
   ScriptedServer server;
   auto options = server.client();

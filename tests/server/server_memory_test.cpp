@@ -2,9 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <new>
 #include <optional>
+#include <string>
+#include <thread>
 
+#include "gradwire/parameter_server.hpp"
+#include "server/serving.hpp"
 #include "server/shard.hpp"
 #include "server/version_log.hpp"
 #include "server_calls.hpp"
@@ -87,6 +93,74 @@ TEST(ServerMemory, InStepTheBitsAreTheSameWhereItWasShort) {
     ASSERT_EQ(run(spared++, was_whole), expected);
   } while (!was_whole);
   EXPECT_GT(spared, 10U);
+}
+
+/// A server whose thread gets no memory of `kCount` floats while that is short.
+struct ShortServer {
+  ShortServer() : serving(options()) {
+    thread = std::thread([this] {
+      const ShortMemory memory([this](std::size_t bytes) {
+        const bool fails = is_short && bytes >= kCount * sizeof(float);
+        failures += fails ? 1 : 0;
+        return fails;
+      });
+      serving.run();
+    });
+  }
+  ~ShortServer() {
+    serving.stop();
+    thread.join();
+  }
+  ShortServer(const ShortServer&) = delete;
+  ShortServer& operator=(const ShortServer&) = delete;
+
+  static ParameterServerOptions options() {
+    ParameterServerOptions options;
+    options.job = "servers";
+    return options;
+  }
+  [[nodiscard]] ParameterServerClientOptions client(int worker, const std::string& pull_codec) const {
+    ParameterServerClientOptions options;
+    options.servers = {serving.address()};
+    options.job = "servers";
+    options.worker = worker;
+    options.pull_codec = pull_codec;
+    options.timeout = std::chrono::seconds(20);
+    return options;
+  }
+
+  std::atomic<bool> is_short{false};
+  std::atomic<int> failures{0};
+  Serving serving;
+  std::thread thread;
+};
+
+TEST(ServerMemory, AKnownKeysValueTakesNone) {
+  ShortServer server;
+  Floats value = wave(1);
+  ParameterServerClient first(server.client(0, "none"));
+  first.init("key", value);
+  server.is_short = true;
+  ParameterServerClient second(server.client(1, "none"));
+  Floats other(kCount);
+  second.init("key", other);
+  EXPECT_EQ(other, value);
+  EXPECT_EQ(server.failures, 0);
+}
+
+TEST(ServerMemory, AWorkerForWhoseAnswerThereIsNoneEndsNoServer) {
+  ShortServer server;
+  Floats value = wave(1);
+  ParameterServerClient first(server.client(0, "onebit"));
+  first.init("key", value);
+  server.is_short = true;
+  ParameterServerClient second(server.client(1, "onebit"));
+  Floats other(kCount);
+  std::thread waiting([&] { second.init("key", other); });
+  while (server.failures == 0) std::this_thread::yield();
+  server.is_short = false;
+  waiting.join();
+  EXPECT_EQ(other, wave(1));
 }
 
 }  // namespace

@@ -179,6 +179,18 @@ TEST_F(ServerStateTest, MakeKeyRefusesWhatDoesNotFit) {
   refused("came with 63 elements instead of 64", whole_key("v", 64, "sgd:lr=1"), 63);
 }
 
+TEST_F(ServerStateTest, OnlyTheFirstValueOfAKeyThatMayBeIsNeeded) {
+  start("bsp");
+  EXPECT_TRUE(state_.needs_value(whole_key("v", kCount, "sgd:lr=1")));
+  EXPECT_FALSE(state_.needs_value(whole_key("w", kCount, "sgd:lr=1")));
+  expect_error(ErrorCode::invalid_argument, "elements 0 to 32 of key 'v'", [&] {
+    static_cast<void>(
+        state_.needs_value({.key = "v", .optimizer = "sgd", .total = 64, .first = 0, .count = 32}));
+  });
+  expect_error(ErrorCode::invalid_argument, "'rate=1' is no option",
+               [&] { static_cast<void>(state_.needs_value(whole_key("v", kCount, "sgd:rate=1"))); });
+}
+
 TEST_F(ServerStateTest, InStepAPushWaitsForItsClock) {
   start("bsp");
   push(1, 1, 0, 3);

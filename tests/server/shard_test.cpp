@@ -117,6 +117,18 @@ TEST(Shard, SealsWhenEnoughWasPushed) {
   EXPECT_EQ(shard.log().version(), 1U);
 }
 
+TEST(Shard, OneCopyOfAVersionIsShared) {
+  Shard shard = shard_of("sgd:lr=1", "none", "onebit");
+  const SharedValue first = shard.share_estimate();
+  EXPECT_EQ(shard.share_estimate(), first);
+  shard.apply(plain(gaussian(1)), 1);
+  shard.refresh(1);
+  const SharedValue second = shard.share_estimate();
+  EXPECT_NE(second, first);
+  EXPECT_EQ(*first, *std::make_shared<const base::AlignedVector<float>>(kCount));
+  EXPECT_EQ(Floats(second->begin(), second->end()), held(shard));
+}
+
 TEST(Shard, HeldMemoryComesBack) {
   Shard shard = shard_of("sgd:lr=1", "none", "none");
   Payload payload = plain(gaussian(1));
