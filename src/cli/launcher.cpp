@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "cli/exit_status.hpp"
+#include "cli/job_beginning.hpp"
 #include "cli/job_children.hpp"
 #include "cli/job_process.hpp"
 #include "cli/launch_signals.hpp"
@@ -66,7 +67,8 @@ class Job {
   const LaunchOptions& options_;
   LaunchSignals signals_;
   OutputPump pump_;
-  std::deque<JobProcess> processes_;  ///< the ranks, and behind them the servers
+  std::optional<JobBeginning> beginning_;  ///< of a job that survives its ranks
+  std::deque<JobProcess> processes_;       ///< the ranks, and behind them the servers
   int restarts_ = 0;
   int status_ = 0;  ///< of the first rank that failed, but sooner of one that a signal killed
   bool cause_known_ = false;
@@ -124,7 +126,11 @@ void Job::flush() {
 
 bool Job::start() {
   try {
-    for (auto& child : children_of(options_)) {
+    LaunchOptions options = options_;
+    if (options.survival.ranks) {
+      options.environment.push_back(beginning_.emplace().variable());
+    }
+    for (auto& child : children_of(options)) {
       processes_.emplace_back(std::move(child.name), std::move(child.prefix), std::move(child.options),
                               pump_);
     }
@@ -171,8 +177,10 @@ void Job::note_end(std::size_t index) {
     say(fmt::format("{} {}, after all ranks had ended", process.name(), describe(*process.end())));
     return;
   }
-  if (!terminated_ && restart(index)) return;
-  if (is_rank && options_.survival.ranks && !terminated_) {
+  // Until all have set out, each is waited for.
+  const bool is_needed = is_rank && !(beginning_ && beginning_->has_come());
+  if (!terminated_ && !is_needed && restart(index)) return;
+  if (is_rank && !is_needed && !terminated_) {
     if (status_ == 0) status_ = process.end()->status.value_or(kFailed);
     const bool would_recur = process.end()->status == kUsage && options_.survival.restarts > 0;
     say(fmt::format("{} {}{}{}", process.name(), describe(*process.end()),

@@ -11,7 +11,7 @@ namespace gradwire::cli {
 /// How a job outlives its processes. Each that fails is started again as long as restarts are left, but not
 /// one that ends with kUsage: it would end so again.
 struct Survival {
-  bool ranks = false;                 ///< ranks: one that fails does not end the others
+  bool ranks = false;  ///< ranks, once one has told that the job has begun: a failure does not end the others
   bool servers = false;               ///< servers, which find what they knew when they are started again
   int restarts = 0;                   ///< in all
   std::vector<std::string> rejoin{};  ///< arguments that a rank gets when it is started again, behind its own

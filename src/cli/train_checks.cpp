@@ -67,6 +67,7 @@ void read_train_command(const CLI::App& app, TrainCommand& command) {
   auto& options = command.options;
   options.error_feedback = !command.no_error_feedback;
   options.mode = trainer::parse_mode(command.mode);
+  options.ranks_may_rejoin = command.restarts > 0;
   check_usage([&] { trainer::require_use(options.mode, options.modes.delay != 0, given_options(app)); });
   options.hidden = parse_widths(command.hidden);
   options.modes.server_addresses = server_addresses(app, command.servers);

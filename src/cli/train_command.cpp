@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/command.hpp"
+#include "cli/job_beginning.hpp"
 #include "cli/local_servers.hpp"
 #include "cli/train_command.hpp"
 #include "cli/transports_in_use.hpp"
@@ -41,7 +42,8 @@ void start(const TrainCommand& command, const std::optional<LocalServers>& serve
   }
   pass_started_servers(servers->addresses(), ranks.command_line);
   std::vector<std::string> server_options;
-  if (!ranks.link_rate.empty()) server_options = {"--link-rate", ranks.link_rate};
+  const std::string link_rate = communicator_options(ranks).link_rate;
+  if (!link_rate.empty()) server_options = {"--link-rate", link_rate};
   if (survival.servers) server_options.insert(server_options.end(), {"--snapshot-dir", command.snapshot_dir});
   if (command.snapshot_every > 0) {
     server_options.insert(server_options.end(), {"--snapshot-every", std::to_string(command.snapshot_every)});
@@ -65,16 +67,31 @@ void train_as_rank(TrainCommand& command, const trainer::Dataset& data) {
   trainer::RankGroup ranks =
       options.rejoin ? trainer::RankGroup(job.rank, job.world_size) : trainer::RankGroup(comm);
   // The report tells what was in force, wherever it came from.
+  if (trainer::uses_servers(options.mode)) {
+    for (auto* codec : {&options.modes.push_codec, &options.modes.pull_codec}) {
+      *codec = comm.codec_in_use(codec->empty() ? options.codec : *codec);
+    }
+  }
   options.codec = comm.codec_in_use(options.codec);
+  options.modes.server_transport = job.transport;
   options.link_rate = job.link_rate;
   options.job = command.servers.job.empty() ? job.job : command.servers.job;
   options.timeout = job.timeout;
   options.transport = transports_in_use(comm);
+  bool has_begun = false;
+  // A rank finishes its first step after all have set out.
+  const auto note_beginning = [&has_begun](const auto&) {
+    if (!std::exchange(has_begun, true)) tell_that_job_has_begun();
+  };
   trainer::TrainReport report;
   if (job.rank == 0) {
     trainer::ProgressBar bar;
     report = trainer::train(
-        std::move(ranks), options, data, [&bar](const auto& progress) { bar.show(progress); },
+        std::move(ranks), options, data,
+        [&](const auto& progress) {
+          note_beginning(progress);
+          bar.show(progress);
+        },
         [&bar](const auto& notice) {
           bar.clear();
           say(notice);
@@ -83,7 +100,7 @@ void train_as_rank(TrainCommand& command, const trainer::Dataset& data) {
     if (command.json != "-") write_text("-", trainer::to_table(report));
     if (!command.json.empty()) write_text(command.json, trainer::to_json(report).dump(2) + "\n");
   } else {
-    report = trainer::train(std::move(ranks), options, data, {}, say);
+    report = trainer::train(std::move(ranks), options, data, note_beginning, say);
   }
   if (!report.replicas_identical) {
     throw Error(ErrorCode::corrupt_frame, "the ranks ended with different weights",

@@ -35,6 +35,7 @@ struct ModeOptions {
   std::string push_codec;           ///< server, elastic, groups; empty: the run's codec
   std::string pull_codec;           ///< the same
   std::vector<std::string> server_addresses;
+  std::string server_transport = "auto";  ///< towards them
 };
 
 }  // namespace gradwire::trainer

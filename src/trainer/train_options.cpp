@@ -47,10 +47,11 @@ void validate_mode(const TrainOptions& options, int ranks) {
   require(modes.alpha > 0 && modes.alpha <= 1, fmt::format("--alpha is {}", modes.alpha),
           "give more than 0, and 1 at most");
   require(modes.group_size >= 1, fmt::format("--group-size is {}", modes.group_size), "give 1 rank or more");
-  require(options.mode != Mode::groups || modes.group_size <= ranks,
+  // Servers weigh groups alike.
+  require(options.mode != Mode::groups || ranks % modes.group_size == 0,
           fmt::format("--group-size is {}, and the job has {}", modes.group_size,
                       counted(static_cast<std::uint64_t>(ranks), "rank")),
-          fmt::format("give {} at most, or start more ranks", ranks));
+          "give a size that cuts them into groups of one size");
   require(!uses_servers(options.mode) || !modes.server_addresses.empty(),
           fmt::format("--mode {} needs servers", to_string(options.mode)),
           "give --servers N to start some, or --server-addresses");

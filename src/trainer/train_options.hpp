@@ -39,6 +39,8 @@ struct TrainOptions {
   std::string resume;                  ///< file to go on from; empty: start anew
   int threads = 0;  ///< of matrix products per rank; 0: this machine's cores shared among the ranks
 
+  /// server, elastic: ranks that die are started again, which needs servers that begin with this job.
+  bool ranks_may_rejoin = false;
   /// server, elastic: this rank takes the place of one that died, among others that run.
   bool rejoin = false;
   std::string job;                             ///< that the servers of the modes with servers serve

@@ -55,11 +55,28 @@ TEST(Launcher, KeepsTheNameOfAJobThatHasOne) {
   EXPECT_EQ(launcher.out(), "[0] mnist\n");
 }
 
+/// Ranks that have set out, and may be lost from then on.
+LaunchOptions begun(int ranks, const std::string& script) {
+  LaunchOptions options =
+      shell(ranks, "printf '\\1\\0\\0\\0\\0\\0\\0\\0' >&${GRADWIRE_JOB_BEGINNING#*:};" + script);
+  options.command.front() = "bash";  // sh knows descriptors of one digit
+  options.survival.ranks = true;
+  return options;
+}
+
+TEST(Launcher, ARankThatIsLostBeforeTheJobHasBegunEndsIt) {
+  LaunchOptions options = shell(2, "test $GRADWIRE_RANK = 1 && exit 7; exec sleep 60");
+  options.survival = {.ranks = true, .restarts = 5};
+  Launcher launcher(options);
+  EXPECT_EQ(launcher.status(), 7);
+  EXPECT_THAT(launcher.err(), HasSubstr("rank 1 ended with status 7; ending the others"));
+}
+
 TEST(Launcher, StartsARankThatFailedAgainAndLeavesTheOthersAlone) {
   const Traces traces;
   // Rank 1 fails at first, and rank 0 waits for its second life.
   LaunchOptions options =
-      shell(2, fmt::format("cd {}; test $GRADWIRE_RANK = 1 && test $# = 0 && kill -KILL $$;"
+      begun(2, fmt::format("cd {}; test $GRADWIRE_RANK = 1 && test $# = 0 && kill -KILL $$;"
                            "test $GRADWIRE_RANK = 1 && echo $1 $2 > again;"
                            "until test -e again; do sleep 0.01; done; echo done",
                            traces.folder()));
@@ -79,7 +96,7 @@ TEST(Launcher, StartsARankThatFailedAgainAndLeavesTheOthersAlone) {
 TEST(Launcher, TheOthersGoOnWithoutARankThatHasNoRestartsLeft) {
   const Traces traces;
   LaunchOptions options =
-      shell(2, fmt::format("cd {}; touch lives; test $GRADWIRE_RANK = 1 && echo >> lives && exit 7;"
+      begun(2, fmt::format("cd {}; touch lives; test $GRADWIRE_RANK = 1 && echo >> lives && exit 7;"
                            "until test $(wc -l < lives) = 2; do sleep 0.01; done; sleep 0.5; echo done",
                            traces.folder()));
   options.survival = {.ranks = true, .restarts = 1};
@@ -92,7 +109,7 @@ TEST(Launcher, TheOthersGoOnWithoutARankThatHasNoRestartsLeft) {
 
 TEST(Launcher, WhoEndsForAReasonThatStaysIsNotStartedAgain) {
   const Traces traces;
-  LaunchOptions options = shell(1, fmt::format("cd {}; echo >> lives; exit 2", traces.folder()));
+  LaunchOptions options = begun(1, fmt::format("cd {}; echo >> lives; exit 2", traces.folder()));
   options.survival = {.ranks = true, .restarts = 5};
   Launcher launcher(options);
   EXPECT_EQ(launcher.status(), 2);
@@ -121,14 +138,13 @@ TEST(Launcher, ServersThatFailAreStartedAgainOnlyIfTheyCan) {
 
 TEST(Launcher, AServerThatFailsEndsTheJobAlsoAfterARankHas) {
   const Traces traces;
-  LaunchOptions options = shell(2, fmt::format("cd {}; test $GRADWIRE_RANK = 1 && touch failed && exit 7;"
+  LaunchOptions options = begun(2, fmt::format("cd {}; test $GRADWIRE_RANK = 1 && touch failed && exit 7;"
                                                "exec sleep 60",
                                                traces.folder()));
   options.servers = {
       shell(1, fmt::format("cd {}; until test -e failed; do sleep 0.01; done; sleep 0.5; exit 3",
                            traces.folder()))
           .command};
-  options.survival.ranks = true;
   const auto start = std::chrono::steady_clock::now();
   Launcher launcher(options);
   EXPECT_EQ(launcher.status(), 7);

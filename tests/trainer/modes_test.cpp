@@ -135,6 +135,7 @@ TEST_P(EveryMode, NothingOfANanReachesOthersThatGoOn) {
   Dataset poisoned = data;
   poisoned.normalized.fill(std::numeric_limits<float>::quiet_NaN());
   TrainOptions options = options_of(GetParam());
+  options.modes.group_size = 3;
   const LocalServers servers(uses_servers(options.mode) ? 1 : 0, options);
   const auto outcomes = run_ranks(3, [&](Communicator comm, const ProgressCallback& progress) {
     const bool bad = comm.rank() == 1;
@@ -153,6 +154,7 @@ TEST_P(EveryMode, NothingOfANanReachesOthersThatGoOn) {
 TEST_P(EveryMode, RanksWithDifferentOptionsAreToldSo) {
   const Dataset data = make_data();
   TrainOptions options = options_of(GetParam());
+  options.modes.group_size = 3;
   const LocalServers servers(uses_servers(options.mode) ? 1 : 0, options);
   const auto told = [&](const std::string& option, const auto& change) {
     expect_errors(run_ranks(3,

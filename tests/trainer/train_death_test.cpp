@@ -155,6 +155,18 @@ TEST_P(EveryMode, ARankThatWasStoppedForLongerThanItsLeaseJoinsAgain) {
   EXPECT_GT(result()["test_accuracy"], 0.9);
 }
 
+TEST_P(EveryMode, RanksThatAreStartedAgainNeedServersThatBeganWithTheJob) {
+  const ImageFolder images;
+  const ParameterServer server(server_options(60s));
+  EXPECT_EQ(train(images, 2, server.address(), GetParam().options)->status(), 0);
+  auto options = GetParam().options;
+  EXPECT_EQ(train(images, 2, server.address(), options)->status(), 0) << "goes on from there";
+  options.insert(options.end(), {"--restarts", "1"});
+  const auto job = train(images, 2, server.address(), options);
+  EXPECT_EQ(job->status(), 2);
+  EXPECT_THAT(job->said(), HasSubstr("the servers are at clock "));
+}
+
 TEST_F(TrainDeath, ServersMayBeKilledWheneverTheyComeBack) {
   const ImageFolder images;
   const auto snapshots = file("snapshots");

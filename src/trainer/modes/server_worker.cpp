@@ -25,7 +25,7 @@ ParameterServerClientOptions client_options(const TrainOptions& options, int num
   client.consistency = parse_consistency(consistency);
   client.push_codec = options.modes.push_codec.empty() ? options.codec : options.modes.push_codec;
   client.pull_codec = options.modes.pull_codec.empty() ? options.codec : options.modes.pull_codec;
-  client.transport = options.link_rate.empty() ? "auto" : "tcp";
+  client.transport = options.modes.server_transport;
   client.link_rate = options.link_rate;
   return client;
 }
@@ -36,7 +36,14 @@ ServerWorker::ServerWorker(const ModeContext& context, int number, int workers,
                            const std::string& consistency)
     : model_(context.model),
       client_(client_options(context.options, number, workers, consistency)),
-      clock_before_(context.options.rejoin ? 0 : client_.now()) {}
+      clock_before_(context.options.rejoin ? 0 : client_.now()) {
+  if (!context.options.ranks_may_rejoin || clock_before_ == 0) return;
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("the servers are at clock {} already: a rank that were started again could not "
+                          "tell from theirs how far this job is",
+                          clock_before_),
+              "leave --restarts out, or use servers that begin with the job");
+}
 
 void ServerWorker::init(std::span<float> arena, const std::string& optimizer) {
   for (const auto& parameter : model_.parameters()) {
