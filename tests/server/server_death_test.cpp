@@ -201,7 +201,7 @@ std::string after_the_others_went_on(
   stopped.signal(SIGCONT);
   EXPECT_EQ(stopped.read_line(), "asked");
   server.start();
-  const std::string said = stopped.read_line();
+  std::string said = stopped.read_line();
   EXPECT_TRUE(stopped.join());
   return said;
 }
