@@ -18,7 +18,7 @@ class ClientErrors : public testing::Test {
  protected:
   ClientErrors() { client_.init("key", value_); }
   /// The worker that behaves goes on.
-  ~ClientErrors() override {
+  void TearDown() override {
     std::vector<float> ones(value_.size(), 1.0F);
     const float before = value_[0];
     Work work = client_.push_pull("key", ones, value_);
