@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -89,6 +90,9 @@ struct ParameterServerClientOptions {
   std::string
       link_rate{};  ///< this worker is a host behind a link of that rate, shared by its servers; empty: off
   std::chrono::milliseconds timeout{300'000};  ///< without progress, and for a server that is gone to return
+  /// Is told once whenever a server that is waited for has given no sign of life for some seconds. A thread
+  /// of the client calls it, which it must neither throw at nor keep.
+  std::function<void(const std::string&)> notice{};
 };
 
 /// What a client has done since it was made. What it pushed and pulled is counted in shards: a key's parts on
@@ -131,7 +135,8 @@ struct KeyOptions {
 class GRADWIRE_EXPORT ParameterServerClient {
  public:
   /// Connects and joins. Throws Error: timeout naming the servers that do not answer, version_mismatch,
-  /// invalid_argument (options that differ from other workers', a number that is taken), system.
+  /// invalid_argument (options that differ from other workers', a number that is taken, a host that cannot be
+  /// resolved), system.
   explicit ParameterServerClient(const ParameterServerClientOptions& options);
   /// Leaves once what was asked is answered, and waits at most 7 s for that. Every Work then has ended: what
   /// was not answered, with peer_lost.

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct BenchServerOptions {
   std::vector<std::uint64_t> sizes;                ///< bytes of a key, multiples of 4
   std::uint64_t bytes = std::uint64_t{64} << 20U;  ///< of all keys together, as far as that goes
   TimingOptions timing;
+  std::function<void(const std::string&)> notice{};  ///< is told when servers are waited for
 };
 
 /// What the table and the JSON say of one case.

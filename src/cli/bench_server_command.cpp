@@ -120,6 +120,7 @@ void run(const CLI::App& app, ServerCommand& command) {
   const CommunicatorOptions job = communicator_options(command.workers);
   auto& options = command.options;
   options.servers_job = command.servers.job.empty() ? job.job : command.servers.job;
+  options.notice = say;
   if (options.transports.empty()) options.transports = {job.transport};
   const bool quiet = command.json == "-";
   if (job.rank == 0 && !quiet) write_text("-", bench_server_header());

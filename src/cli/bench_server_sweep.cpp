@@ -73,6 +73,7 @@ void Sweep::run() {
   client.workers = job_.world_size;
   client.link_rate = job_.link_rate;
   client.timeout = job_.timeout;
+  client.notice = options_.notice;
   for (const auto& transport : options_.transports) {
     client.transport = transport;
     for (std::size_t codec = 0; codec < options_.codecs.size(); ++codec) {

@@ -14,6 +14,8 @@ constexpr std::size_t kMostAnswers = 256;
 constexpr std::size_t kMostAtOnce = 256;
 /// Pulls that may wait beside one of each key.
 constexpr std::size_t kMorePulls = 1024;
+/// As often as workers give theirs.
+constexpr int kSignsPerLease = 3;
 /// Answers to pulls that wait for the link: more would only be computed before their time.
 constexpr std::size_t kAhead = 4;
 
@@ -38,8 +40,9 @@ std::optional<Time> Caller::silent_since() const noexcept {
 bool Caller::serve(transport::Link& link, Time now) {
   bool moved = false;
   // Also while nothing is read of it, taking its answers shows that it lives.
-  const std::uint64_t completed = std::exchange(completed_, link.completed());
-  if (worker_ && completed_ != completed) state_.heard(worker_->number, worker_->session, now);
+  if (worker_ && link.completed() > completed_) state_.heard(worker_->number, worker_->session, now);
+  completed_ = std::max(completed_, link.completed());
+  if (worker_ && now >= next_sign_) give_sign(now);
   for (std::size_t i = 0; i < kMostAtOnce && out_.size() < kMostAnswers && link.front() != nullptr; ++i) {
     if (worker_) state_.heard(worker_->number, worker_->session, now);
     // What it sends meanwhile waits on its way here: it is alive, and holds nobody back.
@@ -93,9 +96,19 @@ void Caller::handle(const Join& join, Time now) {
     for (const Refused& again : state_.refused(join.worker, join.session)) answer(again);
     answer(joined);
     just_joined_ = true;
+    sign_every_ = std::chrono::milliseconds(joined.lease_ms) / kSignsPerLease;
+    next_sign_ = now + sign_every_;
   } catch (const Error& error) {
     refuse(Verb::join, 0, error);
   }
+}
+
+void Caller::give_sign(Time now) {
+  next_sign_ = now + sign_every_;
+  if (out_.size() > 0) return;
+  answer(Accepted{});
+  // The next frame that the link completes, which shows nothing of the worker: it does not ask for it.
+  ++completed_;
 }
 
 void Caller::begin(const MakeKey& request) {

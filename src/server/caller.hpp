@@ -56,6 +56,8 @@ class Caller {
   void handle(Request request, Time now);
   void handle(const Join& join, Time now);
   void handle(const Pull& pull);
+  /// Tells a worker that may be waiting for others that the server is there.
+  void give_sign(Time now);
   void begin(const MakeKey& request);
   /// Takes what has arrived of a key's first value. True when it is whole.
   bool take_value(transport::Link& link);
@@ -90,6 +92,8 @@ class Caller {
   std::multimap<std::uint32_t, Pull> waiting_;  ///< those that have to wait, by shard
   std::vector<KeyMade> made_;                   ///< not yet answered
   std::uint64_t completed_ = 0;                 ///< of the link, when it was last looked at
+  std::chrono::milliseconds sign_every_{};
+  Time next_sign_{};
 };
 
 }  // namespace gradwire::server

@@ -12,6 +12,22 @@ void ClientPatience::note_answer() noexcept {
   lost_by_.clear();
 }
 
+void ClientPatience::note_heard(Clock::time_point now) noexcept {
+  silent_since_ = now;
+  is_away_ = is_told_ = false;
+}
+
+void ClientPatience::connection_lost(std::string why) {
+  lost_by_ = std::move(why);
+  if (!is_away_) silent_since_ = Clock::now();
+  is_away_ = true;
+}
+
+ClientPatience::Clock::time_point ClientPatience::tell_at(
+    std::chrono::milliseconds long_enough) const noexcept {
+  return is_told_ ? Clock::time_point::max() : silent_since_ + long_enough;
+}
+
 void ClientPatience::note_bytes(std::uint64_t bytes) noexcept {
   bytes_since_answer_ += bytes;
   // What a connection carries again after another one was cut is no progress, but what lies beyond is.

@@ -84,6 +84,13 @@ class ClientSession {
   void fail(const Error& error) noexcept;
   [[nodiscard]] std::string name() const;
   [[nodiscard]] Error unanswered(const std::string& why) const;
+  /// What is known of a server that has taken the connection and does not answer what it was asked.
+  [[nodiscard]] std::string state_of_server(Clock::time_point now) const;
+  /// How long a server that lives may give no sign of it.
+  [[nodiscard]] std::chrono::milliseconds longest_silence() const noexcept;
+  /// When the user is to be told of a silence.
+  [[nodiscard]] Clock::time_point tell_at() const noexcept;
+  void tell_if_silent(Clock::time_point now, const std::string& why);
 
   const ParameterServerClientOptions options_;
   const int server_;

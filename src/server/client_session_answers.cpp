@@ -144,7 +144,7 @@ void ClientSession::note_staleness(std::uint64_t clock, std::uint64_t servers_cl
 }
 
 void ClientSession::handle(const Accepted& accepted) {
-  if (accepted.sequence == 0) return;  // of a leave
+  if (accepted.sequence == 0) return;  // of a leave, or a sign of life
   const auto push = take(pushes_, accepted.sequence);
   if (!push) reject(fmt::format("{} acknowledged push {}, which it was not sent", name(), accepted.sequence));
   accepted_ = std::max(accepted_, accepted.sequence);

@@ -19,6 +19,8 @@ constexpr std::chrono::seconds kLastWords{5};
 constexpr milliseconds kFlush{1000};
 /// A call cannot be broken off: this long the end of a session may have to wait for it.
 constexpr milliseconds kOneCall{1000};
+/// After so much silence at least is the user told.
+constexpr milliseconds kSilence{2000};
 
 /// Whether trying again cannot help.
 bool is_final(const Error& error) noexcept {
@@ -47,6 +49,7 @@ void ClientSession::serve() {
     } catch (const Error& error) {
       if (ending_.load() || is_final(error)) throw;
       patience_.connection_lost(error.what());
+      tell_if_silent(Clock::now(), patience_.lost_by());
       if (patience_.is_over(Clock::now())) throw unanswered(patience_.lost_by());
     }
     pause_before_calling();
@@ -86,7 +89,9 @@ void ClientSession::call() {
       endpoint_ = transport::call_service(service);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::timeout || ending_.load()) throw;
-      if (patience_.is_over(Clock::now())) throw unanswered(error.what());
+      const auto now = Clock::now();
+      tell_if_silent(now, error.what());
+      if (patience_.is_over(now)) throw unanswered(error.what());
     }
   }
   const std::lock_guard lock(mutex_);
@@ -102,12 +107,14 @@ void ClientSession::serve_connection() {
   bool has_left = false;
   while (true) {
     bool moved = endpoint_->progress();
+    const std::uint64_t received_before = bytes_received_.load();
     moved = take_answers() || moved;
     const bool was_asking = is_asking();
     // Asked before the last submissions are taken: there are no others behind the goodbye.
     const bool is_ending = ending_.load();
     if (is_joined_) moved = take_submissions() || moved;
     const auto now = Clock::now();
+    if (bytes_received_.load() != received_before) patience_.note_heard(now);
     if (is_joined_) send_beat(now);
     out_->pump(link);
     note_sent(sent_before + link.wire_bytes_sent());
@@ -127,11 +134,12 @@ void ClientSession::serve_connection() {
     }
     if (!was_asking) {
       patience_.note_idle(now);
-    } else if (patience_.is_over(now)) {
-      throw unanswered(patience_.lost_by().empty() ? "it is there, but waits: for another worker, most likely"
-                                                   : patience_.lost_by());
+    } else {
+      if (now >= tell_at()) tell_if_silent(now, state_of_server(now));
+      if (patience_.is_over(now)) throw unanswered(state_of_server(now));
     }
-    if (!moved) endpoint_->wait(std::min({next_beat_, leave_by, patience_.end()}));
+    const auto tell_by = was_asking ? tell_at() : Clock::time_point::max();
+    if (!moved) endpoint_->wait(std::min({next_beat_, leave_by, patience_.end(), tell_by}));
   }
   const std::lock_guard lock(mutex_);
   awake_ = nullptr;
@@ -147,6 +155,39 @@ Error ClientSession::unanswered(const std::string& why) const {
           fmt::format("{} did not answer worker {} for {:g} s ({})", name(), options_.worker,
                       std::chrono::duration<double>(options_.timeout).count(), why),
           "see what the servers and the other workers say, or raise the timeout", server_};
+}
+
+std::string ClientSession::state_of_server(Clock::time_point now) const {
+  const auto silence = now - patience_.silent_since();
+  const double seconds = std::chrono::duration<double>(silence).count();
+  if (is_joined_ && silence >= longest_silence()) {
+    return fmt::format(
+        "it gave its last sign of life {:.1f} s ago: it hangs or was stopped, or the network is cut",
+        seconds);
+  }
+  if (!patience_.lost_by().empty()) return patience_.lost_by();
+  if (!is_joined_)
+    return fmt::format("it took the connection, and has not let this worker in for {:.1f} s", seconds);
+  return fmt::format("it gave a sign of life {:.1f} s ago, so it waits: for another worker, most likely",
+                     seconds);
+}
+
+std::chrono::milliseconds ClientSession::longest_silence() const noexcept {
+  return is_joined_ ? std::max(kSilence, 2 * beat_every_) : kSilence;
+}
+
+ClientSession::Clock::time_point ClientSession::tell_at() const noexcept {
+  if (!options_.notice || ending_.load()) return Clock::time_point::max();
+  return patience_.tell_at(longest_silence());
+}
+
+void ClientSession::tell_if_silent(Clock::time_point now, const std::string& why) {
+  if (now < tell_at()) return;
+  patience_.note_told();
+  options_.notice(fmt::format(
+      "worker {} has been waiting for {} for {:.1f} s, and does so for {:g} s at most ({})", options_.worker,
+      name(), std::chrono::duration<double>(now - patience_.silent_since()).count(),
+      std::chrono::duration<double>(options_.timeout).count(), why));
 }
 
 void ClientSession::fail(const Error& error) noexcept {

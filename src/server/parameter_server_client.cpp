@@ -7,8 +7,10 @@
 #include <optional>
 #include <utility>
 
+#include "base/host_port.hpp"
 #include "base/limits.hpp"
 #include "base/random_bits.hpp"
+#include "base/socket_address.hpp"
 #include "compress/codec.hpp"
 #include "gradwire/parameter_server.hpp"
 #include "server/client_key.hpp"
@@ -19,6 +21,18 @@ namespace {
 
 using server::ClientKey;
 using server::ClientOperation;
+
+/// Whether a server is there may change while it is waited for; that its name means nothing is a slip, as a
+/// rule.
+void require_host(const std::string& address, std::size_t server) {
+  std::string why;
+  const auto place = base::parse_host_port(address, why);
+  if (!place || !base::resolve(place->host, why).empty()) return;
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("the host '{}' of server {} ({}) cannot be resolved: {}", place->host, server,
+                          address, why),
+              "correct the address, or make the name known to this host");
+}
 
 ParameterServerClientOptions checked(ParameterServerClientOptions options) {
   if (options.servers.empty()) {
@@ -33,6 +47,7 @@ ParameterServerClientOptions checked(ParameterServerClientOptions options) {
                 "pass a time greater than zero");
   }
   options.timeout = std::min(options.timeout, base::kLongestTimeout);
+  for (std::size_t i = 0; i < options.servers.size(); ++i) require_host(options.servers[i], i);
   return options;
 }
 

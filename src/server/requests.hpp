@@ -110,7 +110,7 @@ struct Advance {
   std::uint64_t clock = 0;
 };
 
-/// Of a push (by its sequence number) or a leave (0).
+/// Of a push (by its sequence number) or a leave (0). With 0 also a sign of life.
 struct Accepted {
   static constexpr Verb kVerb = Verb::accepted;
   std::uint64_t sequence = 0;

@@ -36,6 +36,7 @@ ProgressBar::ProgressBar() : visible_(can_redraw()) {}
 ProgressBar::~ProgressBar() { clear(); }
 
 void ProgressBar::clear() {
+  const std::lock_guard lock(mutex_);
   if (!drawn_) return;
   drawn_ = false;
   std::fputs(kEraseLine, stderr);
@@ -43,6 +44,7 @@ void ProgressBar::clear() {
 }
 
 void ProgressBar::show(const TrainProgress& progress) {
+  const std::lock_guard lock(mutex_);
   const auto now = std::chrono::steady_clock::now();
   if (!visible_ || (drawn_ && now - last_ < kPause && progress.step != progress.total_steps)) return;
   last_ = now;

@@ -1,13 +1,14 @@
 #pragma once
 
 #include <chrono>
+#include <mutex>
 
 #include "trainer/training_run.hpp"
 
 namespace gradwire::trainer {
 
 /// One line on standard error that redraws itself, a few times a second at most. Draws nothing when that is
-/// no terminal, or one that understands no escape sequences.
+/// no terminal, or one that understands no escape sequences. Thread-safe.
 class ProgressBar {
  public:
   ProgressBar();
@@ -20,6 +21,7 @@ class ProgressBar {
   void clear();
 
  private:
+  std::mutex mutex_;
   bool visible_;
   bool drawn_ = false;
   std::chrono::steady_clock::time_point last_;

@@ -11,7 +11,7 @@
 
 namespace gradwire::trainer {
 
-/// Told of what a rank survived, in a sentence.
+/// Told of what a rank survived, or waits for, in a sentence.
 using NoticeCallback = std::function<void(const std::string&)>;
 
 /// The ranks of a run, and which of them this is. Losing one is the Error that it is everywhere, until

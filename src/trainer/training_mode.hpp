@@ -19,6 +19,7 @@ struct ModeContext {
   RankGroup& ranks;
   const TrainOptions& options;
   Mlp& model;
+  NoticeCallback notice{};  ///< also called by threads of a parameter server's client
 };
 
 /// What a mode of training does with a step's gradients: how they reach the weights, here and on the other

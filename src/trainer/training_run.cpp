@@ -134,7 +134,7 @@ void TrainingRun::require_agreement() {
 
 void TrainingRun::begin() {
   if (!options_.rejoin) require_agreement();
-  mode_ = make_mode({ranks_, options_, model_});
+  mode_ = make_mode({ranks_, options_, model_, notice_});
   const int sharing = options_.rejoin ? ranks_.size() : ranks_sharing(ranks_.comm(), usable_cores());
   threads_ = options_.threads != 0 ? options_.threads : default_gemm_threads(sharing);
   set_gemm_threads(threads_);

@@ -25,7 +25,8 @@ using ProgressCallback = std::function<void(const TrainProgress&)>;
 /// equal weights, bit for bit, in the modes whose ranks wait for each other: docs/modes.md. Throws Error:
 /// what validate() throws; non_finite when a loss or gradient is NaN or infinite, on every rank where they
 /// share its mean, else where it is; what communication throws. Once training has begun, the modes that do
-/// not need all ranks go on when one is lost; `notice` is told so.
+/// not need all ranks go on when one is lost; `notice` is told so, and when a server is waited for: from any
+/// thread.
 TrainReport train(RankGroup ranks, const TrainOptions& options, const Dataset& data,
                   const ProgressCallback& progress = {}, const NoticeCallback& notice = {});
 

@@ -114,5 +114,11 @@ TEST(BenchServer, StartsNoServersUnderALauncher) {
   EXPECT_THAT(more.out, HasSubstr("--workers 3"));
 }
 
+TEST(BenchServer, SaysWhomItWaitsFor) {
+  const Ended ended = gradwire("bench server --max 4K --server-addresses 127.0.0.1:1", "GRADWIRE_TIMEOUT=3");
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_THAT(ended.out, HasSubstr(": worker 0 has been waiting for server 0 (127.0.0.1:1) for "));
+}
+
 }  // namespace
 }  // namespace gradwire::cli

@@ -209,5 +209,14 @@ TEST_F(TrainDeath, AServerOfTheJobIsStartedAgainWithItsSnapshot) {
   EXPECT_GT(result()["test_accuracy"], 0.9);
 }
 
+TEST_F(TrainDeath, ARankSaysWhomItWaitsFor) {
+  const ImageFolder images;
+  ::setenv("GRADWIRE_TIMEOUT", "3", 1);
+  const auto job = train(images, 1, "127.0.0.1:1", {"--mode", "server"});
+  ::unsetenv("GRADWIRE_TIMEOUT");
+  EXPECT_EQ(job->status(), 1);
+  EXPECT_THAT(job->said(), HasSubstr("gradwire: worker 0 has been waiting for server 0 (127.0.0.1:1) for "));
+}
+
 }  // namespace
 }  // namespace gradwire::trainer

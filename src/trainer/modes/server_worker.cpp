@@ -13,12 +13,14 @@ namespace {
 /// A worker that loses its lease as often as that in a row is of no use.
 constexpr int kMostRejoins = 5;
 
-ParameterServerClientOptions client_options(const TrainOptions& options, int number, int workers,
+ParameterServerClientOptions client_options(const ModeContext& context, int number, int workers,
                                             const std::string& consistency) {
+  const TrainOptions& options = context.options;
   ParameterServerClientOptions client;
   client.servers = options.modes.server_addresses;
   client.job = options.job;
   client.timeout = options.timeout;
+  client.notice = context.notice;
   client.worker = number;
   client.workers = workers;
   client.waits_for_number = options.rejoin;
@@ -35,7 +37,7 @@ ParameterServerClientOptions client_options(const TrainOptions& options, int num
 ServerWorker::ServerWorker(const ModeContext& context, int number, int workers,
                            const std::string& consistency)
     : model_(context.model),
-      client_(client_options(context.options, number, workers, consistency)),
+      client_(client_options(context, number, workers, consistency)),
       clock_before_(context.options.rejoin ? 0 : client_.now()) {
   if (!context.options.ranks_may_rejoin || clock_before_ == 0) return;
   throw Error(ErrorCode::invalid_argument,

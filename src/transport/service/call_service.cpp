@@ -183,7 +183,7 @@ bool Call::is_answered(std::vector<Greeting>& greetings, Clock::time_point give_
     try {
       while (!take_answer(greeting)) {
         if (base::wait_for(greeting.socket.get(), POLLIN, give_up)) continue;
-        fail(greeting.from + " does not answer");
+        fail(greeting.from + " took the connection, but does not answer");
         break;
       }
     } catch (const Error& error) {
