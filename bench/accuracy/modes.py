@@ -60,7 +60,7 @@ def tell(text):
 
 def run(arguments, seed, extra):
     final = accuracy.train(arguments, arguments.data, seed, extra)["final"]
-    if not final["replicas_identical"]:
+    if final["replicas_identical"] is False:
         sys.exit(f"modes: the ranks ended with different weights: {' '.join(extra)}")
     return final
 

@@ -102,7 +102,7 @@ void train_as_rank(TrainCommand& command, const trainer::Dataset& data) {
   } else {
     report = trainer::train(std::move(ranks), options, data, note_beginning, say);
   }
-  if (!report.replicas_identical) {
+  if (!report.replicas_identical.value_or(true)) {
     throw Error(ErrorCode::corrupt_frame, "the ranks ended with different weights",
                 "please report this as a bug, with the command line");
   }

@@ -15,6 +15,18 @@ double milliseconds_per_step(const TrainReport& report) {
   return report.steps == 0 ? 0 : 1e3 * report.seconds / static_cast<double>(report.steps);
 }
 
+nlohmann::json replicas_json(const TrainReport& report) {
+  if (!report.replicas_identical) return nullptr;
+  return *report.replicas_identical;
+}
+
+const char* replicas_text(const TrainReport& report) {
+  if (report.replicas_identical) return *report.replicas_identical ? "yes" : "NO";
+  if (report.alone) return "unknown: ranks were lost, and this one speaks for itself";
+  if (report.updates_lost > 0) return "unknown: servers lost updates that some ranks may have seen";
+  return "not compared: in this mode each rank has weights of its own";
+}
+
 nlohmann::json config_json(const TrainReport& report) {
   const TrainOptions& o = report.options;
   return {
@@ -89,7 +101,7 @@ nlohmann::json to_json(const TrainReport& report) {
         {"updates_lost", report.updates_lost},
         {"alone", report.alone},
         {"exposed_communication_seconds", report.exposed_communication_seconds},
-        {"replicas_identical", report.replicas_identical},
+        {"replicas_identical", replicas_json(report)},
         {"weights_fingerprint", fmt::format("{:016x}", report.weights_fingerprint)}}},
   };
 }
@@ -122,10 +134,7 @@ std::string to_table(const TrainReport& report) {
     fmt::format_to(out, "  {:<22}{} applied, {} lost\n", "updates of shards", report.updates_applied,
                    report.updates_lost);
   }
-  fmt::format_to(out, "  {:<22}{}\n", "replicas identical",
-                 report.alone                ? "unknown: ranks were lost, and this one speaks for itself"
-                 : report.replicas_identical ? "yes"
-                                             : "NO");
+  fmt::format_to(out, "  {:<22}{}\n", "replicas identical", replicas_text(report));
   return text;
 }
 

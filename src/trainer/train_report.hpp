@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,7 +46,8 @@ struct TrainReport {
   std::uint64_t updates_applied = 0;  ///< pushes that servers took and kept, of all ranks, counted in shards
   std::uint64_t updates_lost = 0;     ///< and those that were lost by servers that died
   bool alone = false;                 ///< other ranks were lost: what concerns all is this rank's own
-  bool replicas_identical = false;
+  /// Whether all ranks ended with the same weights; none where that was not compared.
+  std::optional<bool> replicas_identical;
   std::uint64_t weights_fingerprint = 0;
 };
 

@@ -62,6 +62,10 @@ class TrainingMode {
   /// Time spent waiting for others since begin().
   [[nodiscard]] virtual double exposed_seconds() const = 0;
 
+  /// Whether every rank comes to the weights that settle() shows by itself, and the same ones: whether there
+  /// is anything to compare.
+  [[nodiscard]] virtual bool keeps_replicas() const noexcept { return true; }
+
   /// The mode's own part of a checkpoint, apart from the weights. Modes without checkpoints are never asked.
   virtual void save(Checkpoint& /*checkpoint*/) {}
   virtual void load(const Checkpoint& /*checkpoint*/) {}

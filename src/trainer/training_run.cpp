@@ -15,10 +15,10 @@
 #include "gradwire/error.hpp"
 #include "trainer/agreement.hpp"
 #include "trainer/checkpoint_set.hpp"
+#include "trainer/common_settings.hpp"
 #include "trainer/core_sharing.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/gemm.hpp"
-#include "trainer/joined.hpp"
 #include "trainer/loss_mean.hpp"
 #include "trainer/mlp.hpp"
 #include "trainer/modes/gradient_reducer.hpp"
@@ -56,7 +56,6 @@ class TrainingRun {
   TrainReport run(const ProgressCallback& progress);
 
  private:
-  void require_agreement();
   void begin();
   void train_step(std::uint64_t step);
   void evaluate();
@@ -97,43 +96,10 @@ class TrainingRun {
   TrainReport report_;
 };
 
-void TrainingRun::require_agreement() {
-  require_agreement_on(ranks_.comm(),
-                       {{"--data", data_.name},
-                        {"training images", fmt::to_string(data_.train.count())},
-                        {"test images", fmt::to_string(data_.test.count())},
-                        {"--hidden", joined(model_.widths(), "-")},
-                        {"--batch", fmt::to_string(options_.batch)},
-                        {"--lr", fmt::to_string(options_.sgd.learning_rate)},
-                        {"--momentum", fmt::to_string(options_.sgd.momentum)},
-                        {"--weight-decay", fmt::to_string(options_.sgd.weight_decay)},
-                        {"--epochs or --steps", fmt::format("{} steps", total_steps_)},
-                        {"--seed", fmt::to_string(options_.seed)},
-                        {"--mode", to_string(options_.mode)},
-                        {"--delay", fmt::to_string(options_.modes.delay)},
-                        {"--period", fmt::to_string(options_.modes.period)},
-                        {"--alpha", fmt::to_string(options_.modes.alpha)},
-                        {"--group-size", fmt::to_string(options_.modes.group_size)},
-                        {"--consistency", options_.modes.consistency},
-                        {"--push-codec", options_.modes.push_codec},
-                        {"--pull-codec", options_.modes.pull_codec},
-                        {"--server-addresses", joined(options_.modes.server_addresses, ",")},
-                        {"--codec", options_.codec},
-                        {"--algorithm", options_.algorithm},
-                        {"--no-error-feedback", options_.error_feedback ? "left out" : "given"},
-                        {"--warm-start", fmt::to_string(options_.warm_start)},
-                        {"--overlap", options_.overlap ? "given" : "left out"},
-                        {"--bucket-bytes", fmt::to_string(options_.bucket_bytes)},
-                        {"--straggler", options_.straggler.empty() ? "left out" : options_.straggler},
-                        {"--min-step", fmt::to_string(options_.min_step_ms)},
-                        {"--eval-every", fmt::to_string(options_.eval_every)},
-                        {"--checkpoint", options_.checkpoint.empty() ? "left out" : "given"},
-                        {"--checkpoint-every", fmt::to_string(options_.checkpoint_every)},
-                        {"--resume", options_.resume.empty() ? "left out" : "given"}});
-}
-
 void TrainingRun::begin() {
-  if (!options_.rejoin) require_agreement();
+  if (!options_.rejoin) {
+    require_agreement_on(ranks_.comm(), common_settings(options_, data_, model_.widths(), total_steps_));
+  }
   mode_ = make_mode({ranks_, options_, model_, notice_});
   const int sharing = options_.rejoin ? ranks_.size() : ranks_sharing(ranks_.comm(), usable_cores());
   threads_ = options_.threads != 0 ? options_.threads : default_gemm_threads(sharing);
@@ -286,10 +252,12 @@ TrainReport TrainingRun::finish() {
   count_communication();
   report_.exposed_communication_seconds = mode_->exposed_seconds();
   report_.weights_fingerprint = weights_fingerprint();
-  report_.replicas_identical = true;
-  (void)ranks_.together([this](Communicator& comm) {
-    report_.replicas_identical = same_on_all_ranks(comm, report_.weights_fingerprint);
-  });
+  // Servers that lost updates may have shown them to some ranks before.
+  if (mode_->keeps_replicas() && report_.updates_lost == 0) {
+    (void)ranks_.together([this](Communicator& comm) {
+      report_.replicas_identical = same_on_all_ranks(comm, report_.weights_fingerprint);
+    });
+  }
   report_.alone = ranks_.is_alone();
   return std::move(report_);
 }

@@ -105,6 +105,7 @@ TEST_P(EveryMode, TheOthersFinishWithoutARankThatWasKilled) {
   EXPECT_GT(result()["test_accuracy"], 0.9);
   EXPECT_EQ(result()["steps"], kSteps);
   EXPECT_EQ(result()["alone"], true);
+  EXPECT_TRUE(result()["replicas_identical"].is_null());
 }
 
 TEST_P(EveryMode, ARankThatIsStartedAgainGoesOnWithTheOthers) {

@@ -69,9 +69,15 @@ TEST(TrainReport, table_shows_what_matters) {
   TrainReport broken = example();
   broken.replicas_identical = false;
   EXPECT_THAT(to_table(broken), testing::HasSubstr("NO"));
+  broken.replicas_identical.reset();
+  EXPECT_TRUE(to_json(broken).at("final").at("replicas_identical").is_null());
+  EXPECT_THAT(to_table(broken), testing::HasSubstr("servers lost updates"));
+  broken.updates_lost = 0;
+  EXPECT_THAT(to_table(broken), testing::HasSubstr("not compared"));
+  broken.updates_lost = 2;
   broken.alone = true;
   broken.options.modes.server_addresses = {"127.0.0.1:1"};
-  for (const char* const part : {"unknown", "3 at most, 0.50 in the mean", "70 applied, 2 lost"}) {
+  for (const char* const part : {"ranks were lost", "3 at most, 0.50 in the mean", "70 applied, 2 lost"}) {
     EXPECT_THAT(to_table(broken), testing::HasSubstr(part));
   }
 }

@@ -21,6 +21,7 @@ class ElasticMode final : public TrainingMode {
   void settle() override;
 
   [[nodiscard]] std::uint64_t next_step(std::uint64_t planned) const override;
+  [[nodiscard]] bool keeps_replicas() const noexcept override { return false; }
   [[nodiscard]] std::uint64_t wire_bytes() const override { return worker_.report().wire_bytes_sent; }
   [[nodiscard]] ParameterServerClientReport server_report() const override { return worker_.report(); }
   [[nodiscard]] double exposed_seconds() const override { return exposed_seconds_; }

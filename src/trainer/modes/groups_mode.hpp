@@ -23,6 +23,7 @@ class GroupsMode final : public TrainingMode {
   /// Shows rank 0's weights on all ranks.
   void settle() override;
 
+  [[nodiscard]] bool keeps_replicas() const noexcept override { return false; }
   [[nodiscard]] std::uint64_t wire_bytes() const override;
   [[nodiscard]] ParameterServerClientReport server_report() const override;
   [[nodiscard]] double exposed_seconds() const override { return exposed_seconds_; }

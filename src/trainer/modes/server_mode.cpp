@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <chrono>
 
+#include "gradwire/consistency.hpp"
+
 namespace gradwire::trainer {
 
 ServerMode::ServerMode(const ModeContext& context)
     : context_(context),
-      worker_(context, context.ranks.rank(), context.ranks.size(), context.options.modes.consistency) {}
+      worker_(context, context.ranks.rank(), context.ranks.size(), context.options.modes.consistency),
+      is_in_step_(parse_consistency(context.options.modes.consistency).is_synchronous()) {}
 
 void ServerMode::begin(std::uint64_t /*first*/) {
   worker_.init(context_.model.weights(), momentum_spec(context_.options.sgd));
@@ -56,6 +59,7 @@ void ServerMode::note_loss(double loss) {
 }
 
 void ServerMode::settle() {
+  if (is_in_step_) return;
   own_.keep(context_.model.weights());
   (void)context_.ranks.together([&](Communicator& comm) { comm.broadcast(context_.model.weights()); });
 }

@@ -19,10 +19,11 @@ class ServerMode final : public TrainingMode {
   void note_loss(double loss) override;
   void ready(int parameter) override;
   double finish_step(std::uint64_t step) override;
-  /// Shows rank 0's weights on all ranks, which may have pulled others.
+  /// Shows rank 0's weights on all ranks; in step all have pulled the same.
   void settle() override;
 
   [[nodiscard]] std::uint64_t next_step(std::uint64_t planned) const override;
+  [[nodiscard]] bool keeps_replicas() const noexcept override { return is_in_step_; }
   [[nodiscard]] std::uint64_t wire_bytes() const override { return worker_.report().wire_bytes_sent; }
   [[nodiscard]] ParameterServerClientReport server_report() const override { return worker_.report(); }
   [[nodiscard]] double exposed_seconds() const override { return exposed_seconds_; }
@@ -32,6 +33,7 @@ class ServerMode final : public TrainingMode {
 
   ModeContext context_;
   ServerWorker worker_;
+  bool is_in_step_;
   OwnWeights own_;
   std::deque<int> held_back_;  ///< parameters whose gradients are complete
   std::uint64_t step_ = 0;
