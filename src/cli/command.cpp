@@ -11,6 +11,7 @@
 #include <fstream>
 #include <system_error>
 
+#include "cli/job_process.hpp"
 #include "cli/option_checks.hpp"
 #include "gradwire/error.hpp"
 #include "gradwire/inspect.hpp"
@@ -47,6 +48,19 @@ void check_variables(const CommunicatorOptions& job) {
   } catch (const Error&) {
     refuse("GRADWIRE_LINK_RATE", job.link_rate, "a rate like 100mbit");
   }
+}
+
+/// Others may have gone on to the end without rank 0, which is the one that tells of it.
+void say_if_unreported(const LaunchResult& result, const Survival& survival) {
+  const auto ended_well = [](const RankEnd& end) { return end.status == 0; };
+  if (result.ranks.empty() || ended_well(result.ranks[0])) return;
+  if (std::ranges::none_of(result.ranks, ended_well)) return;
+  const RankEnd& end = result.ranks[0];
+  const std::string advice = end.status == kUsage ? "see above what it said"
+                             : survival.restarts == 0
+                                 ? "with --restarts 1 it is started again, and reports"
+                                 : "with more --restarts it is started again, and reports";
+  say(fmt::format("there is no report, since rank 0, which writes it, {}; {}", describe(end), advice));
 }
 
 /// "rank 2: " where several ranks may say something at once.
@@ -142,7 +156,9 @@ void become_rank(const RankOptions& options, const std::vector<std::vector<std::
   }
   if (options.ranks > 1 || !servers.empty()) {
     const int ranks = std::max(options.ranks, 1);
-    const int status = launch_this_program(options.command_line, ranks, servers, survival).status;
+    const LaunchResult result = launch_this_program(options.command_line, ranks, servers, survival);
+    if (survival.ranks) say_if_unreported(result, survival);
+    const int status = result.status;
     // The terminal's ^C, and maybe a progress bar, stand in the line where the shell would go on.
     if (status == 128 + SIGINT && ::isatty(STDERR_FILENO) == 1) std::fputc('\n', stderr);
     throw ExitStatus{status};

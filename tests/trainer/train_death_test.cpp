@@ -139,6 +139,19 @@ TEST_P(EveryMode, RankZeroReportsAfterItWasStartedAgain) {
   EXPECT_EQ(result()["alone"], true);
 }
 
+TEST_P(EveryMode, ThatNobodyReportsWithoutRankZeroIsSaid) {
+  const ImageFolder images;
+  const ParameterServer server(server_options(1s));
+  const auto job = train(images, 2, server.address(), GetParam().options);
+  ASSERT_TRUE(reaches(server, GetParam().clock));
+  ::kill(job->process_of(0), SIGKILL);
+  EXPECT_EQ(job->status(), 128 + SIGKILL) << job->said();
+  EXPECT_THAT(job->said(),
+              HasSubstr("gradwire: there is no report, since rank 0, which writes it, was killed by signal 9 "
+                        "(Killed); with --restarts 1 it is started again, and reports\n"));
+  EXPECT_FALSE(std::filesystem::exists(file("report.json")));
+}
+
 TEST_P(EveryMode, ARankThatWasStoppedForLongerThanItsLeaseJoinsAgain) {
   const ImageFolder images(kManyImages);
   const ParameterServer server(server_options(1s));
