@@ -18,6 +18,7 @@
 #include "cli/option_checks.hpp"
 #include "cli/server_options.hpp"
 #include "gradwire/inspect.hpp"
+#include "trainer/counted.hpp"
 
 namespace gradwire::cli {
 namespace {
@@ -60,9 +61,9 @@ void deal_addresses(ServerCommand& command) {
   const std::size_t codecs = command.options.codecs.size();
   if (command.addresses.size() % codecs != 0) {
     throw UsageError(
-        fmt::format("{} addresses cannot be shared by {} codecs: a server serves one codec; name as many "
+        fmt::format("{} cannot be shared by {} codecs: a server serves one codec; name as many "
                     "servers for each",
-                    command.addresses.size(), codecs));
+                    trainer::counted(command.addresses.size(), "address", "addresses"), codecs));
   }
   const auto each = static_cast<std::ptrdiff_t>(command.addresses.size() / codecs);
   for (auto first = command.addresses.begin(); first != command.addresses.end(); first += each) {

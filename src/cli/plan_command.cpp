@@ -8,6 +8,7 @@
 #include "cli/option_checks.hpp"
 #include "cli/table.hpp"
 #include "gradwire/inspect.hpp"
+#include "trainer/counted.hpp"
 
 namespace gradwire::cli {
 namespace {
@@ -31,6 +32,10 @@ struct PlanCommand {
   bool summary = false;
   std::string json;
 };
+
+std::string count(int number, const char* what) {
+  return trainer::counted(static_cast<std::uint64_t>(number), what);
+}
 
 std::string range(int begin, int end) {
   return end - begin == 1 ? std::to_string(begin) : fmt::format("{}-{}", begin, end - 1);
@@ -99,8 +104,8 @@ std::string to_json(const PlanCommand& command, const inspect::Description& plan
 
 void run(const PlanCommand& command) {
   if (command.rank >= command.ranks) {
-    throw UsageError(fmt::format("--rank {} is not one of the {} ranks, which are numbered from 0",
-                                 command.rank, command.ranks));
+    throw UsageError(fmt::format("--rank {} is too large for {}: the first one is 0", command.rank,
+                                 count(command.ranks, "rank")));
   }
   if (command.bytes % sizeof(float) != 0) {
     throw UsageError(fmt::format("--bytes {} is not a whole number of float32 elements", command.bytes));
@@ -112,9 +117,10 @@ void run(const PlanCommand& command) {
   });
   if (!command.json.empty()) write_text(command.json, to_json(command, plan));
   if (command.json == "-") return;
-  std::string text = fmt::format("{} of {} ({}) by {} among {} ranks: {} chunks, {} layers, {} rounds\n\n",
-                                 command.collective, readable_bytes(command.bytes), plan.codec,
-                                 plan.algorithm, command.ranks, plan.chunk_count, plan.layers, plan.rounds);
+  std::string text =
+      fmt::format("{} of {} ({}) by {} among {}: {}, {}, {}\n\n", command.collective,
+                  readable_bytes(command.bytes), plan.codec, plan.algorithm, count(command.ranks, "rank"),
+                  count(plan.chunk_count, "chunk"), count(plan.layers, "layer"), count(plan.rounds, "round"));
   if (!command.summary) text += steps_table(plan, command.rank) + "\n";
   text += summary_table(plan);
   write_text("-", text);

@@ -13,9 +13,12 @@
 #include "cli/option_checks.hpp"
 #include "gradwire/communicator.hpp"
 #include "gradwire/parameter_server.hpp"
+#include "trainer/counted.hpp"
 
 namespace gradwire::cli {
 namespace {
+
+using trainer::counted;
 
 constexpr const char* kFooter = R"(
 Prints where it serves, and serves until SIGTERM or SIGINT: then it answers what it has been asked, writes a
@@ -57,18 +60,18 @@ nlohmann::ordered_json to_json(const ParameterServerReport& report) {
 }
 
 std::string to_table(const ParameterServerReport& report) {
-  return fmt::format(
-      "{} pushes ({} repeated, {} refused), {} pulls ({} of the whole value), clock {}, {} snapshots\n",
-      report.pushes, report.repeated_pushes, report.refused_pushes, report.pulls, report.whole_pulls,
-      report.clock, report.snapshots);
+  return fmt::format("{} ({} repeated, {} refused), {} ({} of the whole value), clock {}, {}\n",
+                     counted(report.pushes, "push", "pushes"), report.repeated_pushes, report.refused_pushes,
+                     counted(report.pulls, "pull"), report.whole_pulls, report.clock,
+                     counted(report.snapshots, "snapshot"));
 }
 
 std::string greeting(const ParameterServer& server) {
   std::string text = fmt::format("serving at {}\n", server.address());
   const ParameterServerReport report = server.report();
   if (!report.restored_from.empty()) {
-    text += fmt::format("going on from {}: clock {}, {} keys, incarnation {}\n", report.restored_from,
-                        report.restored_clock, report.restored_keys, report.incarnation);
+    text += fmt::format("going on from {}: clock {}, {}, incarnation {}\n", report.restored_from,
+                        report.restored_clock, counted(report.restored_keys, "key"), report.incarnation);
   }
   return text;
 }
@@ -96,8 +99,8 @@ void run(ServeCommand& command) {
   options.lease = std::chrono::milliseconds(static_cast<std::int64_t>(command.lease * 1000));
   check_network(options.transport, options.link_rate);
   if (options.index >= options.servers) {
-    throw UsageError(fmt::format("--index {} is not one of the {} servers, which are numbered from 0",
-                                 options.index, options.servers));
+    throw UsageError(fmt::format("--index {} is too large for {}: the first one is 0", options.index,
+                                 counted(static_cast<std::uint64_t>(options.servers), "server")));
   }
   if (command.every->count() > 0 && options.snapshot_dir.empty()) {
     throw UsageError("--snapshot-every needs the --snapshot-dir where snapshots go");

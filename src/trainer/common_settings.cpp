@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "trainer/counted.hpp"
 #include "trainer/joined.hpp"
 
 namespace gradwire::trainer {
@@ -16,7 +17,7 @@ std::vector<Setting> common_settings(const TrainOptions& options, const Dataset&
           {"--lr", fmt::to_string(options.sgd.learning_rate)},
           {"--momentum", fmt::to_string(options.sgd.momentum)},
           {"--weight-decay", fmt::to_string(options.sgd.weight_decay)},
-          {"--epochs or --steps", fmt::format("{} steps", total_steps)},
+          {"--epochs or --steps", counted(total_steps, "step")},
           {"--seed", fmt::to_string(options.seed)},
           {"--mode", to_string(options.mode)},
           {"--delay", fmt::to_string(options.modes.delay)},

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "trainer/counted.hpp"
 #include "trainer/joined.hpp"
 
 namespace gradwire::trainer {
@@ -110,8 +111,9 @@ std::string to_table(const TrainReport& report) {
   const TrainOptions& o = report.options;
   std::string text;
   const auto out = std::back_inserter(text);
-  fmt::format_to(out, "{}, MLP {}, {} ranks x batch {}, mode {}, codec {}, algorithm {}{}\n\n", report.data,
-                 joined(report.widths, "-"), report.ranks, o.batch, to_string(o.mode), o.codec, o.algorithm,
+  fmt::format_to(out, "{}, MLP {}, {} x batch {}, mode {}, codec {}, algorithm {}{}\n\n", report.data,
+                 joined(report.widths, "-"), counted(static_cast<std::uint64_t>(report.ranks), "rank"),
+                 o.batch, to_string(o.mode), o.codec, o.algorithm,
                  o.link_rate.empty() ? "" : ", links of " + o.link_rate);
   fmt::format_to(out, "  {:>5}  {:>10}  {:>13}  {:>8}  {:>8}\n", "epoch", "train loss", "test accuracy",
                  "seconds", "in all");

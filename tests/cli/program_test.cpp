@@ -221,7 +221,8 @@ TEST(Program, InfoTellsWhatIsBuilt) {
 TEST(Program, PlanPrintsTheScheduleAndItsBytes) {
   const Ended ended = gradwire("plan --ranks 4 --algorithm ring --bytes 4K");
   EXPECT_EQ(ended.status, 0);
-  EXPECT_THAT(ended.out, HasSubstr("by ring among 4 ranks"));
+  EXPECT_THAT(ended.out, HasSubstr("by ring among 4 ranks: 4 chunks, 1 layer, "));
+  EXPECT_THAT(gradwire("plan --ranks 1 --summary").out, HasSubstr(" among 1 rank: 1 chunk, 1 layer, "));
   EXPECT_THAT(ended.out, HasSubstr("rank  step  round  verb"));
   const auto json = parse(gradwire("plan --ranks 4 --algorithm ring --bytes 4K --json -"));
   EXPECT_EQ(json["algorithm"], "ring");

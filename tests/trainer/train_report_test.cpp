@@ -66,6 +66,10 @@ TEST(TrainReport, table_shows_what_matters) {
        {"mnist", "784-512-10", "onebit", "100mbit", "87.50 %", "350.00 ms", "123456", "65432", "yes"}) {
     EXPECT_THAT(table, testing::HasSubstr(part));
   }
+  EXPECT_THAT(table, testing::HasSubstr(" 4 ranks x batch"));
+  TrainReport alone = example();
+  alone.ranks = 1;
+  EXPECT_THAT(to_table(alone), testing::HasSubstr(" 1 rank x batch"));
   TrainReport broken = example();
   broken.replicas_identical = false;
   EXPECT_THAT(to_table(broken), testing::HasSubstr("NO"));
