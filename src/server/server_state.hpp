@@ -124,7 +124,7 @@ class ServerState {
   /// same job, index and number of servers; the workers' leases begin anew at `now`. It throws Error and
   /// changes nothing for bytes that save() did not write: corrupt_frame, version_mismatch (another job's,
   /// too), invalid_argument (another server's). `name` is the file's that they come from, for errors.
-  [[nodiscard]] std::vector<std::byte> save() const;
+  [[nodiscard]] StateBytes save() const;
   void restore(std::span<const std::byte> bytes, const std::string& name, Time now);
 
  private:

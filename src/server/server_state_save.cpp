@@ -12,7 +12,7 @@ constexpr std::uint32_t kStateVersion = 2;
 
 }  // namespace
 
-std::vector<std::byte> ServerState::save() const {
+StateBytes ServerState::save() const {
   StateWriter measured;
   write(measured);
   StateWriter out(measured.size());

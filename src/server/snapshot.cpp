@@ -132,7 +132,7 @@ Snapshot read_snapshot(const std::filesystem::path& path, std::uint32_t index) {
   read_all(file.get(), head, path);
   // The header is judged before memory is taken for the rest.
   const Header header = read_header(head, size, index, path.string());
-  Snapshot snapshot{header.clock, header.incarnation, std::vector<std::byte>(header.length)};
+  Snapshot snapshot{header.clock, header.incarnation, StateBytes(header.length)};
   read_all(file.get(), snapshot.bytes, path);
   check_bytes(snapshot.bytes, header, path.string());
   return snapshot;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
+#include "server/state_bytes.hpp"
 
 namespace gradwire::server {
 
@@ -16,7 +17,7 @@ namespace gradwire::server {
 struct Snapshot {
   std::uint64_t clock = 0;
   std::uint64_t incarnation = 0;
-  std::vector<std::byte> bytes;
+  StateBytes bytes;
 
   friend bool operator==(const Snapshot&, const Snapshot&) = default;
 };

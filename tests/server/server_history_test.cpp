@@ -123,7 +123,7 @@ class History {
   HistoryConnections connections_{world_};
   HistoryPushes pushes_{world_, connections_};
   HistoryPulls pulls_{world_};
-  std::vector<std::byte> saved_;
+  StateBytes saved_;
   HistoryModel saved_model_;
 };
 

@@ -17,7 +17,7 @@ namespace gradwire::server {
 namespace {
 
 namespace fs = std::filesystem;
-using Bytes = std::vector<std::byte>;
+using Bytes = StateBytes;
 
 Bytes bytes_of(std::size_t size, unsigned seed) {
   Bytes bytes(size);
