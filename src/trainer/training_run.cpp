@@ -115,7 +115,10 @@ void TrainingRun::begin() {
   first_step_ = next_step_ = std::min(mode_->next_step(first_step_), total_steps_);
   if (options_.rejoin) say(fmt::format("joined the servers at step {} of {}", first_step_, total_steps_));
   (void)ranks_.together([](Communicator& comm) { comm.barrier(); });
-  if (outlives_ranks(options_.mode)) ranks_.outlive_others(notice_);
+  if (!outlives_ranks(options_.mode)) return;
+  ranks_.outlive_others(notice_);
+  // None sets out, and may end, before all can do without it.
+  (void)ranks_.together([](Communicator& comm) { comm.barrier(); });
 }
 
 void TrainingRun::train_step(std::uint64_t step) {
