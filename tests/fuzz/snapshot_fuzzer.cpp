@@ -6,11 +6,12 @@
 
 #include "base/checksum.hpp"
 #include "gradwire/error.hpp"
+#include "server/server_state.hpp"
 #include "server/snapshot.hpp"
 
 // Any file is refused with one of two codes, or its state is all that follows its header. Random bytes never
 // fit a checksum, so each input is read as it is, with its checksums made right, and as the state of a file
-// that is right otherwise.
+// that is right otherwise. A server refuses that state, or saves the same again once it has taken it.
 
 namespace {
 
@@ -32,6 +33,24 @@ bool parse(const Bytes& file) {
       std::abort();
     return false;
   }
+}
+
+void restore(const Bytes& bytes) {
+  using gradwire::ErrorCode;
+  using gradwire::server::ServerState;
+  ServerState state({.incarnation = 1});
+  try {
+    state.restore(bytes, "a fuzzed file", {});
+  } catch (const gradwire::Error& error) {
+    if (error.code() != ErrorCode::corrupt_frame && error.code() != ErrorCode::version_mismatch &&
+        error.code() != ErrorCode::invalid_argument && error.code() != ErrorCode::unsupported)
+      std::abort();
+    return;
+  }
+  const Bytes saved = state.save();
+  ServerState again({.incarnation = 1});
+  again.restore(saved, "what was saved of it", {});
+  if (again.save().size() != saved.size()) std::abort();
 }
 
 void fit_checksums(Bytes& file) {
@@ -60,5 +79,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size > 0) std::memcpy(right.data() + kHeaderBytes, data, size);
   fit_checksums(right);
   if (!parse(right)) std::abort();
+  restore(Bytes(right.begin() + kHeaderBytes, right.end()));
   return 0;
 }
