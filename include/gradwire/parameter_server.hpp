@@ -23,7 +23,8 @@ struct ParameterServerOptions {
   int index = 0;                      ///< of this server among `servers`
   int servers = 1;
   std::string transport = "auto";  ///< "auto" (shm for clients of this host), "shm", "tcp"
-  std::string link_rate{};  ///< "100mbit": this server is a host behind a link of that rate; empty: off
+  std::string link_rate{};     ///< "100mbit": this server is a host behind a link of that rate; empty: off
+  bool check_payload = false;  ///< checksums over shared memory too (tcp always has them)
   std::chrono::milliseconds lease{10'000};  ///< a worker unheard of for so long no longer holds back others
   std::uint32_t kept_versions = 16;         ///< sealed frames kept for pulls
   std::string snapshot_dir{};               ///< empty: none
@@ -89,6 +90,7 @@ struct ParameterServerClientOptions {
   std::string transport = "auto";
   std::string
       link_rate{};  ///< this worker is a host behind a link of that rate, shared by its servers; empty: off
+  bool check_payload = false;                  ///< checksums over shared memory too (tcp always has them)
   std::chrono::milliseconds timeout{300'000};  ///< without progress, and for a server that is gone to return
   /// Is told once whenever a server that is waited for has given no sign of life for some seconds. A thread
   /// of the client calls it, which it must neither throw at nor keep.
@@ -125,7 +127,8 @@ struct KeyOptions {
 /// another size or type. A Work ends with Error, and so does a call that waits, as:
 ///
 /// - peer_lost: the servers went on without this worker, whose lease was over. rejoin(), then ask again;
-/// - invalid_argument: a push to a step that the worker has finished. The next step takes it;
+/// - invalid_argument: a push to a step that the worker has finished, or in step the 65th to a key in one
+///   step. The next step takes it;
 /// - timeout: a server did not answer, or other workers were not there, for all of the timeout;
 /// - unsupported: a server came back without the keys that it had;
 /// - what the constructor throws, where a server that came back does not let the worker in.

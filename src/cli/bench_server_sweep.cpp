@@ -72,6 +72,7 @@ void Sweep::run() {
   client.job = options_.servers_job;
   client.workers = job_.world_size;
   client.link_rate = job_.link_rate;
+  client.check_payload = job_.check_payload;
   client.timeout = job_.timeout;
   client.notice = options_.notice;
   for (const auto& transport : options_.transports) {

@@ -105,7 +105,9 @@ void run(ServeCommand& command) {
   if (command.every->count() > 0 && options.snapshot_dir.empty()) {
     throw UsageError("--snapshot-every needs the --snapshot-dir where snapshots go");
   }
-  options.job = command.job.empty() ? Communicator::options_from_environment().job : command.job;
+  const auto environment = Communicator::options_from_environment();
+  options.job = command.job.empty() ? environment.job : command.job;
+  options.check_payload = environment.check_payload;
   const sigset_t signals = keep_signals();
   ParameterServer server = check_usage([&] { return ParameterServer(options); });
   if (!command.quiet) print(greeting(server));

@@ -75,6 +75,7 @@ void train_as_rank(TrainCommand& command, const trainer::Dataset& data) {
   options.codec = comm.codec_in_use(options.codec);
   options.modes.server_transport = job.transport;
   options.link_rate = job.link_rate;
+  options.check_payload = job.check_payload;
   options.job = command.servers.job.empty() ? job.job : command.servers.job;
   options.timeout = job.timeout;
   options.transport = transports_in_use(comm);

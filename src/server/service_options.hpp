@@ -15,6 +15,7 @@ transport::ServiceOptions service_options(const Options& options, std::string ad
   service.job = options.job;
   service.kind = options.transport;
   service.link_rate = options.link_rate.empty() ? 0 : transport::parse_rate(options.link_rate);
+  service.check_payload = options.check_payload;
   return service;
 }
 

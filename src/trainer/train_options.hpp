@@ -48,6 +48,7 @@ struct TrainOptions {
   // What connects the ranks, and the rate that their links were given.
   std::string transport;
   std::string link_rate;
+  bool check_payload = false;  ///< checksums between ranks and servers over shared memory, too
 };
 
 /// For a job of so many ranks. Throws Error(invalid_argument) that names the option.

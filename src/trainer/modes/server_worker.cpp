@@ -29,6 +29,7 @@ ParameterServerClientOptions client_options(const ModeContext& context, int numb
   client.pull_codec = options.modes.pull_codec.empty() ? options.codec : options.modes.pull_codec;
   client.transport = options.modes.server_transport;
   client.link_rate = options.link_rate;
+  client.check_payload = options.check_payload;
   return client;
 }
 
