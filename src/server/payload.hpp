@@ -17,20 +17,46 @@ namespace gradwire::server {
 using Payload = base::AlignedVector<std::byte>;
 
 /// Memory of payloads that are no longer needed, for the next ones of the same size: the last one is likely
-/// to be in the cache still.
+/// to be in the cache still. What nobody took while twice as many were taken as there were is freed.
 class PayloadPool {
  public:
   [[nodiscard]] Payload take(std::size_t bytes) {
-    auto& spare = spare_[bytes];
+    if (++taken_ > 2 * most_) free_idle();
+    auto& [spare, least] = spare_[bytes];
     if (spare.empty()) return Payload(bytes);
     Payload payload = std::move(spare.back());
     spare.pop_back();
+    least = std::min(least, spare.size());
+    --count_;
     return payload;
   }
-  void give(Payload payload) { spare_[payload.size()].push_back(std::move(payload)); }
+  void give(Payload payload) {
+    spare_[payload.size()].payloads.push_back(std::move(payload));
+    most_ = std::max(most_, ++count_);
+  }
+  [[nodiscard]] std::size_t count() const noexcept { return count_; }
 
  private:
-  std::map<std::size_t, std::vector<Payload>> spare_;
+  struct Spare {
+    std::vector<Payload> payloads{};
+    std::size_t least = 0;  ///< that there were since free_idle()
+  };
+
+  void free_idle() {
+    for (auto& [bytes, spare] : spare_) {
+      const auto idle = static_cast<std::ptrdiff_t>(spare.least);
+      spare.payloads.erase(spare.payloads.begin(), spare.payloads.begin() + idle);
+      count_ -= spare.least;
+      spare.least = spare.payloads.size();
+    }
+    taken_ = 0;
+    most_ = count_;
+  }
+
+  std::map<std::size_t, Spare> spare_;
+  std::size_t count_ = 0;
+  std::size_t taken_ = 0;  ///< since free_idle()
+  std::size_t most_ = 0;   ///< there were at a time since then
 };
 
 /// Of a piece of a shard: whole blocks that stay in the cache while several passes go over them.

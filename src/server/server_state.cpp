@@ -12,6 +12,9 @@
 namespace gradwire::server {
 namespace {
 
+/// In step, of one worker to a shard in one step, for all of them are kept until it is over.
+constexpr std::size_t kMostPushes = 64;
+
 [[noreturn]] void refuse(std::string_view happened, std::string_view advice) {
   throw Error(ErrorCode::invalid_argument, happened, advice);
 }
@@ -220,6 +223,12 @@ void ServerState::take(std::uint32_t worker, Member& member, const Push& request
                worker, request.clock, finished),
            "push before clock() and before a pull of the next step's values, and after joining again with "
            "the clock that the server gave");
+  }
+  // Waiting for the others would be in vain: they may wait for this worker's clock(), which is behind these.
+  if (target.held(request.clock, worker, member.session) >= kMostPushes) {
+    refuse(fmt::format("worker {} has pushed {} times to key '{}' in step {}", worker, kMostPushes,
+                       target.id().key, request.clock),
+           "add gradients up before they are pushed, or call clock() at the end of each step");
   }
   if (request.clock > member.clock) {
     members_->advance(member, request.clock);

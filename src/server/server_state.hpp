@@ -99,7 +99,8 @@ class ServerState {
   /// False when the push was known already; what was refused is refused again. A stamp later than the
   /// worker's clock says that it has finished the steps before. Throws Error: peer_lost for a worker whose
   /// lease is over (its advice: join again), corrupt_frame for bytes that are no payload, invalid_argument
-  /// for an unknown shard and a stamp of a step that the worker has finished.
+  /// for an unknown shard, a stamp of a step that the worker has finished, and in step for more pushes to a
+  /// shard in one step than are kept.
   bool push(std::uint32_t worker, std::uint64_t session, const Push& request, Payload& payload);
   /// A pull at a clock one later than the worker's own says that the worker has finished its step with this
   /// shard, whenever it is answered. Throws Error as push() does.

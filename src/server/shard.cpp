@@ -73,6 +73,13 @@ void Shard::hold(std::uint64_t stamp, std::uint32_t worker, std::uint64_t sessio
   held.insert(place, {.worker = worker, .session = session, .payload = std::move(spare)});
 }
 
+std::size_t Shard::held(std::uint64_t stamp, std::uint32_t worker, std::uint64_t session) const {
+  const auto found = held_.find(stamp);
+  if (found == held_.end()) return 0;
+  return static_cast<std::size_t>(std::ranges::count_if(
+      found->second, [&](const Held& held) { return held.worker == worker && held.session == session; }));
+}
+
 void Shard::settle(std::uint64_t clock) {
   while (true) {
     // First of all what there was no memory for after the last step: each is a version.

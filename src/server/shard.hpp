@@ -51,6 +51,8 @@ class Shard {
   void apply(std::span<const std::byte> payload, std::uint32_t sharing);
   /// In step: keeps the gradient until settle(). `payload` gets the memory of an older one instead.
   void hold(std::uint64_t stamp, std::uint32_t worker, std::uint64_t session, Payload& payload);
+  /// How many of a worker's gradients with that stamp are kept.
+  [[nodiscard]] std::size_t held(std::uint64_t stamp, std::uint32_t worker, std::uint64_t session) const;
   /// In step: for each stamp below `clock`, oldest first, one step with the mean of the gradients held, added
   /// in the order of workers, and one version.
   void settle(std::uint64_t clock);

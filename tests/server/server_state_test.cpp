@@ -223,6 +223,20 @@ TEST_F(ServerStateTest, InStepAWorkerMayBeSixteenStepsAhead) {
   EXPECT_FALSE(state_.is_far_ahead(0, 100));
 }
 
+TEST_F(ServerStateTest, InStepAWorkerPushesSoOftenInAStepAndNotMore) {
+  start("bsp");
+  for (std::uint64_t i = 1; i <= 64; ++i) push(0, i, 0, 1);
+  expect_error(ErrorCode::invalid_argument, "worker 0 has pushed 64 times to key 'w' in step 0",
+               [&] { push(0, 65, 0, 1); });
+  EXPECT_TRUE(push(1, 1, 0, 1));
+  EXPECT_TRUE(push(0, 66, 1, 1));
+}
+
+TEST_F(ServerStateTest, NotInStepAWorkerPushesAsOftenAsItLikes) {
+  start("asp");
+  for (std::uint64_t i = 1; i <= 100; ++i) EXPECT_TRUE(push(0, i, 0, 1));
+}
+
 TEST_F(ServerStateTest, WhatADeadWorkerPushedCounts) {
   start("bsp");
   push(1, 1, 0, 3);

@@ -141,5 +141,25 @@ TEST(Shard, HeldMemoryComesBack) {
   EXPECT_EQ(next.size(), shard.push_bytes());
 }
 
+TEST(PayloadPool, WhatAPeakLeftIsFreedOnceNobodyTakesIt) {
+  PayloadPool pool;
+  std::vector<Payload> many;
+  for (int i = 0; i < 100; ++i) many.push_back(pool.take(10));
+  for (Payload& payload : many) pool.give(std::move(payload));
+  pool.give(Payload(20));
+  EXPECT_EQ(pool.count(), 101U);
+  const auto use_four = [&] {
+    std::vector<Payload> few;
+    for (int i = 0; i < 4; ++i) few.push_back(pool.take(10));
+    for (Payload& payload : few) pool.give(std::move(payload));
+  };
+  for (int i = 0; i < 150; ++i) use_four();
+  EXPECT_EQ(pool.count(), 4U);
+  for (int i = 0; i < 100; ++i) {
+    use_four();
+    EXPECT_EQ(pool.count(), 4U);
+  }
+}
+
 }  // namespace
 }  // namespace gradwire::server
