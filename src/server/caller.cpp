@@ -46,7 +46,7 @@ bool Caller::serve(transport::Link& link, Time now) {
   for (std::size_t i = 0; i < kMostAtOnce && out_.size() < kMostAnswers && link.front() != nullptr; ++i) {
     if (worker_) state_.heard(worker_->number, worker_->session, now);
     // What it sends meanwhile waits on its way here: it is alive, and holds nobody back.
-    if (in_.is_whole() && worker_ && state_.is_far_ahead(worker_->number, worker_->session)) break;
+    if (is_held_back()) break;
     moved = true;
     if (in_.is_whole()) {
       if (auto request = in_.take_request(link)) handle(std::move(*request), now);
@@ -60,6 +60,10 @@ bool Caller::serve(transport::Link& link, Time now) {
     if (!out_.pump(link)) break;
   }
   return moved;
+}
+
+bool Caller::is_held_back() const noexcept {
+  return in_.is_whole() && worker_ && state_.is_far_ahead(worker_->number, worker_->session);
 }
 
 void Caller::handle(Request request, Time now) {

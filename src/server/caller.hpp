@@ -37,6 +37,8 @@ class Caller {
   /// Serves what has arrived; true when anything did. Throws Error when the connection has to end: what its
   /// peer sent makes no sense.
   bool serve(transport::Link& link, Time now);
+  /// Nothing of it is read, for it is far ahead of the others.
+  [[nodiscard]] bool is_held_back() const noexcept;
   /// Pulls of these shards that had to wait may be answered by the next serve().
   void shards_moved(const Moved& moved);
   /// Answers may leave for the first `keys` keys of the server.

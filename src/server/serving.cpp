@@ -97,6 +97,19 @@ ParameterServerReport Serving::report() const {
 }
 
 void Serving::run() {
+  try {
+    serve_until_stopped();
+  } catch (const std::bad_alloc&) {
+    service_->close(kLastAnswers);
+    throw Error(no_memory_to_serve_);
+  } catch (...) {
+    // Workers wait for the next server there, instead of for one that says nothing.
+    service_->close(kLastAnswers);
+    throw;
+  }
+}
+
+void Serving::serve_until_stopped() {
   Time end = Time::max();
   Time last_round = std::chrono::steady_clock::now();
   while (true) {
@@ -160,6 +173,11 @@ bool Serving::serve_all(Time now) {
   bool moved = false;
   std::vector<transport::CallerId> joined;
   for_each_caller([&](transport::CallerId id, Caller& caller) {
+    // What it left unread was never acknowledged, and would hold its number as long as it lies there.
+    if (caller.is_held_back() && service_->has_ended(id)) {
+      throw Error(ErrorCode::peer_lost, "the worker's connection ended while it was far ahead of the others",
+                  "connect again");
+    }
     const bool was_known = caller.who().has_value();
     moved = caller.serve(service_->link(id), now) || moved;
     if (caller.who() && !was_known) joined.push_back(id);

@@ -33,6 +33,7 @@ class Serving {
   [[nodiscard]] ParameterServerReport report() const;
 
  private:
+  void serve_until_stopped();
   /// Ends those for which f(id, caller) throws.
   template <typename F>
   void for_each_caller(F&& f);
@@ -55,6 +56,8 @@ class Serving {
   /// Made while there was some.
   const Error no_memory_{ErrorCode::system, "there is no memory for what a worker asked for",
                          "spread the keys over more servers"};
+  const Error no_memory_to_serve_{ErrorCode::system, "there is no memory for a server to go on",
+                                  "start it again, with fewer keys"};
   const std::uint64_t incarnation_;
   std::unique_ptr<transport::Service> service_;
   ServerState state_;

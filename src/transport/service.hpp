@@ -60,6 +60,9 @@ class Service {
   /// over, also by garbage, which the caller is told of, front() has the frames that came before and then
   /// none, try_send() takes frames and forgets them, and departures() says why.
   [[nodiscard]] virtual Link& link(CallerId caller) = 0;
+  /// Whether the stream of a caller that has come and not gone is known to be over, though frames of it may
+  /// still have to be taken: of those that nobody takes its end may be hidden.
+  [[nodiscard]] virtual bool has_ended(CallerId caller) = 0;
   /// Ends a link, and gives all payloads lent to it back. The caller is told the cause's code, as ranks are
   /// told those of others: timeout, corrupt_frame, version_mismatch, order_mismatch and non_finite are passed
   /// on, all else is peer_lost to it. Without a cause it is told goodbye, or peer_lost if that would hide

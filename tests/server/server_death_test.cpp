@@ -155,6 +155,36 @@ TEST(WorkerDeath, HoldsTheOthersBackForALeaseAtMost) {
   EXPECT_EQ(again.read_line(), "-55.000000");
 }
 
+TEST(WorkerDeath, FreesItsNumberAlsoWhereItWasFarAhead) {
+  constexpr std::size_t kCount = 10;
+  constexpr std::uint64_t kSteps = 20;
+  const TemporaryFolder folder;
+  ServerProcess server(server_options(folder));
+  // The other one of the two never comes: the clock stays where it is.
+  TestProcess ahead([&](const auto& tell) {
+    ParameterServerClient client(worker_options({server.address()}, 0, 2));
+    std::vector<float> value(kCount, 0.0F);
+    client.init("key", value);
+    for (std::uint64_t i = 0; i < kSteps; ++i) {
+      (void)client.push("key", value);
+      client.clock();
+    }
+    // A push and a clock of each step, of which the server leaves some unread.
+    while (client.report().wire_bytes_sent < kSteps * 262) {
+      std::this_thread::sleep_for(1ms);
+    }
+    tell("sent\n");
+    while (true) ::pause();
+  });
+  ASSERT_EQ(ahead.read_line(), "sent");
+  ahead.kill();
+  auto options = worker_options({server.address()}, 0, 2);
+  options.waits_for_number = true;
+  options.timeout = 20s;
+  ParameterServerClient again(options);
+  EXPECT_LE(again.now(), kSteps);
+}
+
 std::string last_snapshot(const std::string& folder) {
   std::string last;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {

@@ -15,6 +15,7 @@
 #include "server/version_log.hpp"
 #include "server_calls.hpp"
 #include "short_memory.hpp"
+#include "transport/service.hpp"
 
 namespace gradwire::server {
 namespace {
@@ -134,6 +135,40 @@ struct ShortServer {
   Serving serving;
   std::thread thread;
 };
+
+TEST(ServerMemory, AServerThatCannotGoOnSaysSoAndLeavesItsPlace) {
+  std::atomic<bool> is_short{false};
+  auto options = ShortServer::options();
+  Serving serving(options);
+  options.address = serving.address();
+  std::optional<Error> failure;
+  std::thread thread([&] {
+    const ShortMemory memory([&](std::size_t) { return is_short.load(); });
+    try {
+      serving.run();
+    } catch (const Error& error) {
+      failure = error;
+    }
+  });
+  is_short = true;
+  // Whoever calls makes it take memory.
+  std::thread caller([&] {
+    try {
+      static_cast<void>(transport::call_service(
+          {.address = options.address, .job = options.job, .timeout = std::chrono::seconds(20)}));
+    } catch (const Error&) {  // NOLINT(bugprone-empty-catch)
+    }
+  });
+  thread.join();
+  ASSERT_TRUE(failure);
+  EXPECT_EQ(failure->code(), ErrorCode::system);
+  Serving next(options);
+  // The caller may have heard of the end, or look for the next one.
+  std::thread serves([&] { next.run(); });
+  caller.join();
+  next.stop();
+  serves.join();
+}
 
 TEST(ServerMemory, AKnownKeysValueTakesNone) {
   ShortServer server;

@@ -24,7 +24,10 @@ class CallerLink final : public Link {
   [[nodiscard]] std::uint64_t wire_bytes_sent() const noexcept override { return link_->wire_bytes_sent(); }
   [[nodiscard]] const char* kind() const noexcept override { return link_->kind(); }
 
-  /// Whether the caller's stream has ended and all its frames have been taken.
+  /// Whether the caller's stream has ended. Gives all payloads back when that comes to light, and tells a
+  /// caller that sent garbage.
+  bool has_ended();
+  /// Whether it has ended and all its frames have been taken.
   [[nodiscard]] bool is_over(Clock::time_point now);
   /// Why; none for a goodbye.
   [[nodiscard]] std::optional<Error> reason() const;
@@ -35,10 +38,6 @@ class CallerLink final : public Link {
   [[nodiscard]] std::unique_ptr<PeerLink> release() noexcept { return std::move(link_); }
 
  private:
-  /// Whether the caller's stream has ended. Gives all payloads back when that comes to light, and tells a
-  /// caller that sent garbage.
-  bool has_ended();
-
   std::unique_ptr<PeerLink> link_;
   std::string from_;
   std::uint64_t accepted_ = 0;

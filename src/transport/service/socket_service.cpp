@@ -137,7 +137,11 @@ std::vector<Departure> SocketService::departures() {
   return gone;
 }
 
-Link& SocketService::link(CallerId caller) {
+Link& SocketService::link(CallerId caller) { return find(caller); }
+
+bool SocketService::has_ended(CallerId caller) { return find(caller).has_ended(); }
+
+CallerLink& SocketService::find(CallerId caller) {
   const auto found = callers_.find(caller);
   if (found != callers_.end()) return found->second;
   throw Error(ErrorCode::invalid_argument, fmt::format("caller {} is not here", caller),

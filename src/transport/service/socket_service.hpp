@@ -28,6 +28,7 @@ class SocketService final : public Service {
   [[nodiscard]] std::vector<CallerId> arrivals() override;
   [[nodiscard]] std::vector<Departure> departures() override;
   [[nodiscard]] Link& link(CallerId caller) override;
+  [[nodiscard]] bool has_ended(CallerId caller) override;
   void drop(CallerId caller, const std::optional<Error>& cause) noexcept override;
   void wait(Clock::time_point deadline) override;
   void wake() noexcept override;
@@ -43,6 +44,8 @@ class SocketService final : public Service {
     Clock::time_point deadline;
   };
 
+  /// Throws Error(invalid_argument).
+  CallerLink& find(CallerId caller);
   bool handle(std::span<const epoll_event> events);
   bool advance_links(Clock::time_point now);
   bool advance_leaving(Clock::time_point now);
