@@ -47,7 +47,7 @@ void restore(const Bytes& bytes) {
       std::abort();
     return;
   }
-  const Bytes saved = state.save();
+  const auto saved = state.save();
   ServerState again({.incarnation = 1});
   again.restore(saved, "what was saved of it", {});
   if (again.save().size() != saved.size()) std::abort();
