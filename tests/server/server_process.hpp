@@ -54,8 +54,11 @@ class TestProcess {
     for (char c = 0; ::read(from_, &c, 1) == 1 && c != '\n';) line += c;
     return line;
   }
-  /// SIGSTOP or SIGCONT.
-  void signal(int number) const { ::kill(pid_, number); }
+  /// SIGSTOP or SIGCONT. Nothing of the process runs any more when the former returns.
+  void signal(int number) const {
+    ::kill(pid_, number);
+    if (number == SIGSTOP) await_stop();
+  }
   /// Returns when somebody has stopped it.
   void await_stop() const { ::waitpid(pid_, nullptr, WUNTRACED); }
   void kill() {
