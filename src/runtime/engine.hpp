@@ -49,8 +49,7 @@ class Engine final : public base::WorkSource, public std::enable_shared_from_thi
   Work submit(const std::shared_ptr<Operation>& operation);
 
   [[nodiscard]] bool work_done(const void* operation, std::uint64_t sequence) const noexcept override;
-  bool wait_for_work(void* work, std::uint64_t sequence,
-                     std::optional<Clock::time_point> deadline) override;
+  bool wait_for_work(void* work, std::uint64_t sequence, std::optional<Clock::time_point> deadline) override;
 
   /// See Communicator::abort().
   void abort() noexcept;
