@@ -94,6 +94,16 @@ sigset_t keep_signals() {
   return signals;
 }
 
+/// A folder with another job's snapshots is no more use to the same command another time.
+ParameterServer start_server(const ParameterServerOptions& options) {
+  try {
+    return ParameterServer(options);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::version_mismatch) throw;
+    throw UsageError(error.what());
+  }
+}
+
 void run(ServeCommand& command) {
   auto& options = command.options;
   options.lease = std::chrono::milliseconds(static_cast<std::int64_t>(command.lease * 1000));
@@ -109,7 +119,7 @@ void run(ServeCommand& command) {
   options.job = command.job.empty() ? environment.job : command.job;
   options.check_payload = environment.check_payload;
   const sigset_t signals = keep_signals();
-  ParameterServer server = check_usage([&] { return ParameterServer(options); });
+  ParameterServer server = check_usage([&] { return start_server(options); });
   if (!command.quiet) print(greeting(server));
   std::size_t said = 0;
   const auto say_problems = [&](const ParameterServerReport& report) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "gradwire/error.hpp"
+#include "server/messages.hpp"
 #include "server/requests.hpp"
 
 namespace gradwire::server {
@@ -180,6 +181,8 @@ void Membership::restore(StateReader& in, Time now) {
       StateReader::check(to_string(refused.code) != "unknown");
       refused.happened = in.text();
       refused.advice = in.text();
+      StateReader::check(refused.happened.size() <= kMaxReasonBytes &&
+                         refused.advice.size() <= kMaxReasonBytes);
       StateReader::check(member.refused.emplace(refused.request, refused).second);
     }
     StateReader::check(members_.emplace(worker, std::move(member)).second);

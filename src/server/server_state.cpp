@@ -72,7 +72,10 @@ Joined ServerState::join(const Join& request, Time now) {
                      options_.kept_versions);
   const auto difference = job_ ? difference_of(*job_, job) : std::nullopt;
   if (difference && is_bound()) throw Error(*difference);
-  if (!job_ || difference) {
+  const Member* const before = members_ ? members_->find(request.worker) : nullptr;
+  const bool is_known = before != nullptr && before->session == request.session;
+  // Whoever is gone and has left nothing is no part of the job that begins now, also where that is the same.
+  if (!job_ || difference || (!is_bound() && !is_known)) {
     job_ = std::move(job);
     members_.emplace(job_->consistency, job_->workers, options_.lease);
   }

@@ -51,9 +51,9 @@ class ServerState {
  public:
   explicit ServerState(const ServerStateOptions& options);
 
-  /// One for each connection. Throws Error: invalid_argument for a number that is taken, for options unlike
-  /// those of the workers before, as long as one of these is here or left a key, and for another server's;
-  /// unsupported for a codec that cannot serve.
+  /// One for each connection. Throws Error: kNumberIsTaken; invalid_argument for options unlike those of
+  /// the workers before, as long as one of these is here or left a key, and for another server's; unsupported
+  /// for a codec that cannot serve.
   Joined join(const Join& request, Time now);
   /// The worker's process says goodbye: it no longer holds back the clock, and its number is free.
   void leave(std::uint32_t worker, std::uint64_t session);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <ranges>
 #include <utility>
 #include <vector>
 
@@ -182,15 +183,19 @@ bool Serving::serve_all(Time now) {
     moved = caller.serve(service_->link(id), now) || moved;
     if (caller.who() && !was_known) joined.push_back(id);
   });
-  for (const auto id : joined) end_earlier_than(id);
+  for (const auto id : joined) keep_latest_of(id);
   return moved;
 }
 
-void Serving::end_earlier_than(transport::CallerId last) {
-  const auto who = callers_.at(last).who();
+void Serving::keep_latest_of(transport::CallerId joined) {
+  const auto found = callers_.find(joined);
+  if (found == callers_.end()) return;  // Another one of its session has joined in the same round.
+  const auto who = found->second.who();
+  const auto is_its = [&](const auto& it) { return it.second.who() == who; };
+  const auto latest = std::ranges::find_if(callers_ | std::views::reverse, is_its)->first;
   for (auto it = callers_.begin(); it != callers_.end();) {
     const auto& [id, caller] = *it++;
-    if (id == last || caller.who() != who) continue;
+    if (id == latest || caller.who() != who) continue;
     end(id, Error(ErrorCode::peer_lost, "the worker has another connection now", "use that one"));
   }
 }

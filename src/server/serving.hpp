@@ -39,8 +39,9 @@ class Serving {
   void for_each_caller(F&& f);
   bool serve_all(Time now);
   void end(transport::CallerId id, const Error& cause);
-  /// What is still under way on a worker's earlier connections is repeated on this one.
-  void end_earlier_than(transport::CallerId last);
+  /// What is still under way on a worker's earlier connections is repeated on its latest: ends all others of
+  /// the session that has just joined on this one.
+  void keep_latest_of(transport::CallerId joined);
   void forget_departed();
   void drop_silent(Time now);
   void keep_snapshots(Time now);

@@ -48,7 +48,7 @@ class TrainingMode {
   /// All gradients are complete. Brings the weights to where the next forward pass finds them, and returns
   /// the loss to show: the mean over ranks where the mode knows it, else this rank's own. Throws
   /// Error(non_finite) when it or a gradient is not finite: on all ranks where they share the mean, else on
-  /// the rank whose it is, before others get anything of it.
+  /// the rank whose it is, before others get anything that is not finite.
   virtual double finish_step(std::uint64_t step) = 0;
   /// No further step comes: what is under way comes to its end.
   virtual void finish() {}

@@ -92,7 +92,7 @@ TEST_F(Serve, SaysFromWhichSnapshotItGoesOn) {
 TEST_F(Serve, ASnapshotOfAnotherJobIsRefused) {
   leave_snapshot();
   const Ended ended = serve("--snapshot-dir kept --job second");
-  EXPECT_EQ(ended.status, 1);
+  EXPECT_EQ(ended.status, 2);
   EXPECT_THAT(ended.out, AllOf(HasSubstr("version_mismatch: snapshot kept/server-0.0"),
                                HasSubstr(" is of the job 'first', and this server's job is 'second'; "),
                                HasSubstr("--job"), HasSubstr("--snapshot-dir")));

@@ -34,6 +34,12 @@ class ClientNotice : public testing::Test {
     options.lease = 300ms;
     return options;
   }
+  /// One that keeps a worker also when this machine lets it wait.
+  [[nodiscard]] static ParameterServerOptions patient_server() {
+    ParameterServerOptions options = server_options();
+    options.lease = 60s;
+    return options;
+  }
   [[nodiscard]] ParameterServerClientOptions client_options(const std::string& server) {
     ParameterServerClientOptions options;
     options.servers = {server};
@@ -87,7 +93,7 @@ TEST_F(ClientNotice, OfAServerThatGivesNoSignOfLife) {
 }
 
 TEST_F(ClientNotice, IsNotOfAServerThatMakesItWaitForOthers) {
-  const ParameterServer server(server_options());
+  const ParameterServer server(patient_server());
   auto options = client_options(server.address());
   options.workers = 2;
   ParameterServerClient first(options);
@@ -102,7 +108,7 @@ TEST_F(ClientNotice, IsNotOfAServerThatMakesItWaitForOthers) {
 }
 
 TEST_F(ClientNotice, OfANumberThatIsTaken) {
-  const ParameterServer server(server_options());
+  const ParameterServer server(patient_server());
   auto options = client_options(server.address());
   const ParameterServerClient first(options);
   options.waits_for_number = true;

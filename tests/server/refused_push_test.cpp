@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <csignal>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -12,6 +14,7 @@
 #include "expect_error.hpp"
 #include "scripted_server.hpp"
 #include "server_calls.hpp"
+#include "server_process.hpp"
 #include "servers.hpp"
 
 namespace gradwire::server {
@@ -36,7 +39,11 @@ class Connection {
   template <typename T>
   T take() {
     std::optional<Answer> answer;
-    while (!(answer = in_.take_answer(link_))) wait();
+    const auto give_up = transport::Clock::now() + std::chrono::seconds(60);
+    while (!(answer = in_.take_answer(link_)) || is_sign_of_life(*answer)) {
+      if (transport::Clock::now() > give_up) throw std::runtime_error("no answer came");
+      if (!answer) wait();
+    }
     if (std::holds_alternative<KeyMade>(*answer)) {
       in_.expect({plain_.get(), 0, kCount, 1});
       for (; !in_.is_whole(); wait()) {
@@ -47,6 +54,10 @@ class Connection {
   }
 
  private:
+  static bool is_sign_of_life(const Answer& answer) {
+    const auto* accepted = std::get_if<Accepted>(&answer);
+    return accepted != nullptr && accepted->sequence == 0;
+  }
   void send(Outgoing message) {
     out_.add(std::move(message));
     while (!out_.pump(link_) || out_.size() > 0) wait();
@@ -109,7 +120,6 @@ TEST(Refusals, NameTheirRequests) {
   worker.send(Join{.session = 7});
   worker.take<Joined>();
   worker.send(Leave{});
-  worker.take<Accepted>();
   worker.send(Beat{});
   EXPECT_EQ(worker.take<Refused>().verb, Verb::beat);
   worker.send(Advance{1});
@@ -173,6 +183,27 @@ TEST(RefusedPush, IsGivenBackAndNotLostThoughALaterOneWasTaken) {
     EXPECT_EQ(client.report().lost_pushes, 1U);
   }
   script.join();
+}
+
+TEST(TwoConnections, OfASessionThatJoinAtOnceLeaveTheLaterOne) {
+  ParameterServerOptions options;
+  options.job = "servers";
+  options.transport = "tcp";
+  const ServerProcess server(options);
+  Connection first(server.address());
+  Connection second(server.address());
+  server.signal(SIGSTOP);
+  const Join join{.session = 7, .consistency = parse_consistency("asp")};
+  first.send(join);
+  second.send(join);
+  server.signal(SIGCONT);
+  EXPECT_EQ(second.take<Joined>().sequence, 0U);
+  expect_error(ErrorCode::peer_lost, "", [&] {
+    while (true) first.take<Joined>();
+  });
+  second.send(MakeKey{.request = 1, .key = "w", .optimizer = "sgd", .total = kCount, .count = kCount},
+              plain(Floats(kCount)));
+  EXPECT_EQ(second.take<KeyMade>().request, 1U);
 }
 
 }  // namespace

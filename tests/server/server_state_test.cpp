@@ -123,6 +123,22 @@ TEST_F(ServerStateTest, WhatAWorkerHadIsKeptForTheSameJob) {
   EXPECT_EQ(state_.join(join_request(1, "asp"), at_ms(0)).clock, 5U);
 }
 
+TEST_F(ServerStateTest, AJobThatBeginsAgainAfterOneThatLeftNothingWaitsForAllOfItsWorkers) {
+  for (const std::uint32_t worker : {0U, 1U}) state_.join(join_request(worker, "bsp"), at_ms(0));
+  for (const std::uint32_t worker : {0U, 1U}) state_.gone(worker, 100 + worker);
+  state_.expire(at_ms(100));
+  Join again = join_request(0, "bsp");
+  again.session = 200;
+  state_.join(again, at_ms(100));
+  state_.advance(0, 200, {1});
+  EXPECT_EQ(state_.clock(), 0U);
+  again = join_request(1, "bsp");
+  again.session = 201;
+  EXPECT_EQ(state_.join(again, at_ms(100)).clock, 0U);
+  state_.advance(1, 201, {1});
+  EXPECT_EQ(state_.clock(), 1U);
+}
+
 TEST_F(ServerStateTest, TwoNamesOfOneThingFit) {
   Join request = join_request(0, "bsp");
   request.push_codec = "onebit";
