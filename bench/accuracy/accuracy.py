@@ -31,19 +31,25 @@ CHOICE_CODECS = ("none", "onebit")
 ALLOWED = {"fashion-mnist": 0.5, "mnist": 0.2}
 
 
-def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def training_parser(description):
+    """A parser of what train() needs beside data sets and seeds."""
+    parser = argparse.ArgumentParser(description=description)
     built = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../build/release/src/cli/gradwire")
     parser.add_argument("--gradwire", default=os.path.normpath(built), help="the gradwire program (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--ranks", type=int, default=4)
+    parser.add_argument("options", nargs="*", help="more options of gradwire train, after --")
+    return parser
+
+
+def parse_arguments():
+    parser = training_parser(__doc__.splitlines()[0])
     parser.add_argument("--out", help="results (out/accuracy.json; out/choice.json with --choose)")
     parser.add_argument("--data", default="fashion-mnist,mnist", help="data sets (%(default)s)")
     parser.add_argument("--seeds", help="(1,2,3,4,5; 1,2 with --choose)")
     parser.add_argument("--choose", action="store_true", help="choose settings by validation accuracy")
     parser.add_argument("--lr", default="0.05,0.1,0.2", help="learning rates to choose from (%(default)s)")
     parser.add_argument("--momentum", default="0,0.5,0.9", help="momenta to choose from (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--ranks", type=int, default=4)
-    parser.add_argument("options", nargs="*", help="more options of gradwire train, after --")
     arguments = parser.parse_args()
     arguments.out = arguments.out or ("out/choice.json" if arguments.choose else "out/accuracy.json")
     arguments.seeds = arguments.seeds or ("1,2" if arguments.choose else "1,2,3,4,5")

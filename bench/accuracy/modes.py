@@ -6,8 +6,6 @@ step behind links of --link-rate. With --stragglers it compares how long the con
 slow, and where one rank always is, instead.
 """
 
-import argparse
-import os
 import statistics
 import sys
 
@@ -37,18 +35,13 @@ CONSISTENCIES = ["bsp", "ssp:3", "asp"]
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    built = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../build/release/src/cli/gradwire")
-    parser.add_argument("--gradwire", default=os.path.normpath(built), help="the gradwire program (%(default)s)")
+    parser = accuracy.training_parser(__doc__.splitlines()[0])
     parser.add_argument("--out", help="results (out/modes.json; out/stragglers.json with --stragglers)")
     parser.add_argument("--data", default="mnist", help="data set (%(default)s)")
     parser.add_argument("--seeds", default="1,2,3,4,5", help="(%(default)s)")
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--ranks", type=int, default=4)
     parser.add_argument("--link-rate", default="100mbit", help="of the timed runs (%(default)s)")
     parser.add_argument("--timed-steps", default="24", help="how long they are (%(default)s)")
     parser.add_argument("--stragglers", action="store_true", help="time consistencies with slow steps")
-    parser.add_argument("options", nargs="*", help="more options of gradwire train, after --")
     arguments = parser.parse_args()
     arguments.out = arguments.out or ("out/stragglers.json" if arguments.stragglers else "out/modes.json")
     return arguments
