@@ -130,7 +130,7 @@ std::string to_table(const TrainReport& report) {
   fmt::format_to(out, "  {:<22}{:.0f}\n", "samples a second", report.samples_per_second);
   fmt::format_to(out, "  {:<22}{:.0f} bytes sent by each rank, {:.0f} received\n", "a step costs",
                  report.wire_bytes_per_step, report.wire_bytes_received_per_step);
-  if (!o.modes.server_addresses.empty()) {
+  if (uses_servers(o.mode)) {
     fmt::format_to(out, "  {:<22}{} at most, {:.2f} in the mean\n", "clocks of staleness",
                    report.max_staleness, report.mean_staleness);
     fmt::format_to(out, "  {:<22}{} applied, {} lost\n", "updates of shards", report.updates_applied,
