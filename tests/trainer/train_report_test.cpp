@@ -80,7 +80,7 @@ TEST(TrainReport, table_shows_what_matters) {
   EXPECT_THAT(to_table(broken), testing::HasSubstr("not compared"));
   broken.updates_lost = 2;
   broken.alone = true;
-  broken.options.modes.server_addresses = {"127.0.0.1:1"};
+  broken.options.mode = Mode::server;
   for (const char* const part : {"ranks were lost", "3 at most, 0.50 in the mean", "70 applied, 2 lost"}) {
     EXPECT_THAT(to_table(broken), testing::HasSubstr(part));
   }
