@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/float_mode.hpp"
 #include "gradwire/error.hpp"
 #include "server/optimizer.hpp"
 #include "server/payload.hpp"
@@ -70,6 +71,7 @@ ClientKey::Requests ClientKey::make(std::span<float> value, const std::string& o
 
 ClientKey::Requests ClientKey::push(std::span<float> gradient, std::uint64_t clock,
                                     const std::shared_ptr<ClientOperation>& operation) {
+  const base::FloatMode float_mode;
   Requests requests;
   const std::lock_guard lock(mutex_);
   bool finite = true;
@@ -103,6 +105,7 @@ bool ClientKey::encode(std::span<const float> part, ClientRequest& push) {
   push.sent = *payload;
   push.owner = payload;
   push.give_back = [this, first, count = part.size(), payload] {
+    const base::FloatMode float_mode;
     const std::lock_guard lock(mutex_);
     push_codec_->decode_add(*payload, residual_.data() + first, count, 1.0F);
   };

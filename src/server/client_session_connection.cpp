@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/float_mode.hpp"
 #include "server/client_session.hpp"
 #include "server/service_options.hpp"
 #include "transport/service.hpp"
@@ -31,6 +32,7 @@ bool is_final(const Error& error) noexcept {
 }  // namespace
 
 void ClientSession::run() noexcept {
+  const base::FloatMode float_mode;
   try {
     serve();
     fail(Error(ErrorCode::peer_lost, fmt::format("this client of {} has ended", name()),
