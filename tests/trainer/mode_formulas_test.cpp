@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -135,33 +136,71 @@ TEST_P(Averaging, OfModelsIsThatOfTheirMovements) {
   expect_trained_to(kRanks, model);
 }
 
-/// One rank alone, whose pushes and pulls have an order.
-TEST_F(ModeFormulas, ElasticRankAndCentreMoveTowardsEachOther) {
+/// One after the other at the same servers, where the second goes on from what the first has left and not
+/// from its seed's weights. Each has one worker, so that pushes and pulls have an order.
+class TwoJobs : public ModeFormulas {
+ protected:
+  TwoJobs() {
+    options_.job = "formulas";
+    ParameterServerOptions server_options;
+    server_options.job = options_.job;
+    server_.emplace(server_options);
+    options_.modes.server_addresses = {server_->address()};
+  }
+
+  static constexpr std::uint64_t kSeeds[] = {1, 2};
+
+ private:
+  std::optional<ParameterServer> server_;
+};
+
+TEST_F(TwoJobs, ElasticRankAndCentreMoveTowardsEachOther) {
   constexpr float kAlpha = 0.25F;
   options_.mode = Mode::elastic;
   options_.modes.period = 4;
   options_.modes.alpha = kAlpha;
-  options_.job = "formulas";
-  ParameterServerOptions server_options;
-  server_options.job = options_.job;
-  const ParameterServer server(server_options);
-  options_.modes.server_addresses = {server.address()};
-  PlainRank rank(data_, options_, 0, 1);
-  Values weights = rank.initial();
-  Values centre = weights;
-  Values velocity(weights.size());
-  for (std::size_t step = 0; step < kSteps; ++step) {
-    sgd(weights, velocity, rank.gradient(weights, step));
-    if ((step + 1) % options_.modes.period != 0) continue;
-    each(
-        [](float& w, float& c) {
-          const float difference = w - c;
-          w -= kAlpha * difference;
-          c += kAlpha * difference;
-        },
-        weights, centre);
+  Values centre;
+  for (const std::uint64_t seed : kSeeds) {
+    options_.seed = seed;
+    PlainRank rank(data_, options_, 0, 1);
+    if (centre.empty()) centre = rank.initial();
+    Values weights = centre;
+    Values velocity(weights.size());
+    for (std::size_t step = 0; step < kSteps; ++step) {
+      sgd(weights, velocity, rank.gradient(weights, step));
+      if ((step + 1) % options_.modes.period != 0) continue;
+      each(
+          [](float& w, float& c) {
+            const float difference = w - c;
+            w -= kAlpha * difference;
+            c += kAlpha * difference;
+          },
+          weights, centre);
+    }
+    expect_trained_to(1, centre);
   }
-  expect_trained_to(1, centre);
+}
+
+TEST_F(TwoJobs, AGroupsMeanGradientIsAStepOfTheServers) {
+  constexpr int kRanks = 2;
+  options_.mode = Mode::groups;
+  options_.modes.group_size = kRanks;
+  Values weights;
+  Values velocity;
+  for (const std::uint64_t seed : kSeeds) {
+    options_.seed = seed;
+    std::vector<PlainRank> ranks;
+    for (int r = 0; r < kRanks; ++r) ranks.emplace_back(data_, options_, r, kRanks);
+    if (weights.empty()) weights = ranks[0].initial();
+    velocity.resize(weights.size());
+    for (std::size_t step = 0; step < kSteps; ++step) {
+      Values mean = ranks[0].gradient(weights, step);
+      Values other = ranks[1].gradient(weights, step);
+      each([](float& m, const float& o) { m = (m + o) / 2; }, mean, other);
+      sgd(weights, velocity, mean);
+    }
+    expect_trained_to(kRanks, weights);
+  }
 }
 
 }  // namespace

@@ -191,6 +191,19 @@ TEST(Modes, ServersInStepDoWhatAnAllreduceDoes) {
   EXPECT_EQ(fingerprints[0], fingerprints[1]) << "the same bits in every run";
 }
 
+/// Whatever it takes to bring a group to the servers' values before.
+TEST(Modes, BytesOfAStepInGroupsAreThoseOfSteps) {
+  const Dataset data = make_data();
+  std::vector<double> bytes;
+  for (const std::uint64_t steps : {1U, 20U}) {
+    TrainOptions options = mode_options(Mode::groups);
+    options.steps = steps;
+    const LocalServers servers(1, options);
+    bytes.push_back(train_mode(2, options, data).wire_bytes_per_step);
+  }
+  EXPECT_NEAR(bytes[0], bytes[1], 0.01 * bytes[1]);
+}
+
 TEST(Modes, AveragingModelsEveryStepWithoutMomentumIsAveragingGradients) {
   const Dataset data = make_data(480);
   TrainOptions options = mode_options(Mode::allreduce);

@@ -17,7 +17,8 @@ ElasticMode::ElasticMode(const ModeContext& context)
 void ElasticMode::begin(std::uint64_t /*first*/) {
   std::ranges::copy(context_.model.weights(), centre_.begin());
   worker_.init(centre_, fmt::format("elastic:alpha={}", context_.options.modes.alpha));
-  if (context_.options.rejoin) std::ranges::copy(centre_, context_.model.weights().begin());
+  // Servers that are not new had a centre of their own.
+  std::ranges::copy(centre_, context_.model.weights().begin());
 }
 
 void ElasticMode::begin_step(std::uint64_t /*step*/) { own_.restore(context_.model.weights()); }

@@ -21,6 +21,9 @@ GroupsMode::GroupsMode(const ModeContext& context)
 
 void GroupsMode::begin(std::uint64_t /*first*/) {
   if (worker_) worker_->init(context_.model.weights(), momentum_spec(context_.options.sgd));
+  // Servers that are not new had values of their own.
+  group_.broadcast(context_.model.weights());
+  bytes_before_ = group_.traffic().wire_bytes_sent;
   reducer_.reset_metrics();
 }
 
@@ -59,7 +62,7 @@ void GroupsMode::settle() {
 }
 
 std::uint64_t GroupsMode::wire_bytes() const {
-  return group_.traffic().wire_bytes_sent + server_report().wire_bytes_sent;
+  return group_.traffic().wire_bytes_sent - bytes_before_ + server_report().wire_bytes_sent;
 }
 
 ParameterServerClientReport GroupsMode::server_report() const {

@@ -35,6 +35,7 @@ class GroupsMode final : public TrainingMode {
   FloatArena loss_slot_;
   Reducer reducer_;
   OwnWeights own_;
+  std::uint64_t bytes_before_ = 0;  ///< what the group had sent when the steps began
   double exposed_seconds_ = 0;
 };
 
