@@ -126,7 +126,8 @@ struct KeyOptions {
 /// A call throws Error(invalid_argument) for what cannot be: a key that init() has not made, a tensor of
 /// another size or type. A Work ends with Error, and so does a call that waits, as:
 ///
-/// - peer_lost: the servers went on without this worker, whose lease was over. rejoin(), then ask again;
+/// - peer_lost: the servers went on without this worker, whose lease was over. rejoin(), then pull; what was
+///   refused of a push is in the residual, but with the codec "none" it is to be pushed again;
 /// - invalid_argument: a push to a step that the worker has finished, or in step the 65th to a key in one
 ///   step. The next step takes it;
 /// - timeout: a server did not answer, or other workers were not there, for all of the timeout;
@@ -142,7 +143,7 @@ class GRADWIRE_EXPORT ParameterServerClient {
   /// resolved), system.
   explicit ParameterServerClient(const ParameterServerClientOptions& options);
   /// Leaves once what was asked is answered, and waits at most 7 s for that. Every Work then has ended: what
-  /// was not answered, with peer_lost.
+  /// was not answered, with peer_lost. After waiting in vain it counts as dead: others wait for its lease.
   ~ParameterServerClient();
   ParameterServerClient(ParameterServerClient&&) noexcept;
   ParameterServerClient& operator=(ParameterServerClient&&) noexcept;

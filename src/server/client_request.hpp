@@ -31,8 +31,6 @@ struct ClientRequest {
   std::shared_ptr<const void> owner{};  ///< of `sent`, unless it is the user's
   std::span<float> out{};               ///< pull, make_key
   std::function<void()> give_back{};    ///< push: returns its gradient to the residual, when it is refused
-  std::shared_ptr<ClientRequest>
-      follower{};  ///< push: the pull of what follows from its step, if there is one
 
   /// Ends it unserved. What was to be pushed is not lost.
   void refuse(const Error& error) const {

@@ -57,11 +57,6 @@ std::uint64_t ClientSession::wait_until_joined() {
   return *granted_clock_;
 }
 
-std::uint64_t ClientSession::granted_clock() {
-  const std::lock_guard lock(mutex_);
-  return granted_clock_.value_or(0);
-}
-
 void ClientSession::submit(std::shared_ptr<ClientRequest> request) {
   std::unique_lock lock(mutex_);
   if (failure_) {

@@ -38,8 +38,6 @@ class ClientSession {
 
   /// The clock that the server gave this worker, once it has. Throws the Error that keeps it from joining.
   std::uint64_t wait_until_joined();
-  /// The same without waiting: 0 while it joins once more.
-  [[nodiscard]] std::uint64_t granted_clock();
   /// Numbers a request and sends it after all that was submitted before. When the session has ended, the
   /// request fails as it did.
   void submit(std::shared_ptr<ClientRequest> request);
@@ -79,7 +77,10 @@ class ClientSession {
   void repeat_unanswered(const Joined& joined);
   [[nodiscard]] bool is_asking() const noexcept;
   void note_sent(std::uint64_t bytes) noexcept;
-  void send(ClientRequest& request);
+  void send(const ClientRequest& request);
+  /// Whether it belongs to a step that the servers did without this worker.
+  [[nodiscard]] bool is_late(const ClientRequest& request) const noexcept;
+  void refuse_late(const ClientRequest& request);
   void send_beat(Clock::time_point now);
   void fail(const Error& error) noexcept;
   [[nodiscard]] std::string name() const;
@@ -135,10 +136,11 @@ class ClientSession {
   std::uint64_t origin_ = 0;         ///< of the server's values
   std::uint64_t accepted_ = 0;       ///< the last push that the server has acknowledged
   std::uint64_t lost_up_to_ = 0;     ///< and the last that had been when it was restarted
-  std::set<std::uint64_t> refused_;  ///< pushes after that
+  std::set<std::uint64_t> refused_;  ///< pushes after that, by the server or before they were sent
   std::uint64_t told_clock_ = 0;
   std::uint64_t joined_clock_ = 0;  ///< this worker's when it joined last
-  std::uint64_t made_shards_ = 0;
+  std::uint64_t missed_below_ = 0;  ///< the first step since the servers went on without it
+  std::uint64_t known_shards_ = 0;  ///< that the server has at least
   std::chrono::milliseconds beat_every_{};
   Clock::time_point next_beat_ = Clock::time_point::max();  ///< once it has joined
   std::uint64_t beat_bytes_ = 0;                            ///< of beats that have not been sent yet

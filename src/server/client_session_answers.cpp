@@ -47,7 +47,7 @@ bool ClientSession::take_answers() {
 
 void ClientSession::handle(const Joined& joined) {
   if (is_joined_) reject(name() + " answered a join twice");
-  if (made_shards_ > 0 && (joined.shards < made_shards_ || joined.origin != origin_)) {
+  if (known_shards_ > 0 && (joined.shards < known_shards_ || joined.origin != origin_)) {
     throw Error(ErrorCode::unsupported, fmt::format("{} came back without the keys that it had", name()),
                 "give servers a folder for snapshots, and start the job anew", server_);
   }
@@ -63,6 +63,8 @@ void ClientSession::handle(const Joined& joined) {
   beat_every_ = std::max(milliseconds(joined.lease_ms) / 3, kShortestBeat);
   next_beat_ = Clock::now() + beat_every_;
   is_joined_ = true;
+  // The lease was over as well, and the others went on.
+  if (joined.clock > std::max(told_clock_, joined_clock_)) missed_below_ = joined.clock;
   joined_clock_ = joined.clock;
   repeat_unanswered(joined);
   const std::lock_guard lock(mutex_);
@@ -129,7 +131,7 @@ void ClientSession::finish_body() {
     shard.version = arriving_pull_->version;
     note_staleness(std::get<Pull>(arriving_->head).clock, arriving_pull_->clock);
   } else {
-    ++made_shards_;
+    known_shards_ = std::max(known_shards_, std::uint64_t{shard.number} + 1);
   }
   shard.incarnation = incarnation_;
   patience_.note_answer();

@@ -1,5 +1,7 @@
 // What a session sends to its server.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -41,6 +43,10 @@ bool ClientSession::take_submissions() {
       out_->add({write_request(*advance)});
       continue;
     }
+    if (is_late(*request)) {
+      refuse_late(*request);
+      continue;
+    }
     send(*request);
     auto& unanswered = std::holds_alternative<Push>(request->head) ? pushes_ : requests_;
     unanswered.emplace(number_of(request->head), request);
@@ -48,15 +54,24 @@ bool ClientSession::take_submissions() {
   return true;
 }
 
-void ClientSession::send(ClientRequest& request) {
+bool ClientSession::is_late(const ClientRequest& request) const noexcept {
+  if (const auto* push = std::get_if<Push>(&request.head)) return push->clock < missed_below_;
+  if (const auto* pull = std::get_if<Pull>(&request.head)) return pull->clock < missed_below_;
+  return false;
+}
+
+void ClientSession::refuse_late(const ClientRequest& request) {
+  if (const auto* push = std::get_if<Push>(&request.head)) refused_.insert(push->sequence);
+  request.refuse(Error(ErrorCode::peer_lost,
+                       fmt::format("{} did not hear of worker {} while their connection was lost, so that "
+                                   "the others went on without it, to step {}",
+                                   name(), options_.worker, missed_below_),
+                       "join again; the worker then goes on at the servers' clock", server_));
+}
+
+void ClientSession::send(const ClientRequest& request) {
   const ClientShard& shard = *request.shard;
-  if (auto* push = std::get_if<Push>(&request.head)) {
-    // The servers may have gone on without this worker since: then it counts for the step that they are at,
-    // and what follows from it for the next.
-    if (push->clock < joined_clock_) {
-      push->clock = joined_clock_;
-      if (request.follower) std::get<Pull>(request.follower->head).clock = joined_clock_ + 1;
-    }
+  if (const auto* push = std::get_if<Push>(&request.head)) {
     Push head = *push;
     head.shard = shard.number;
     out_->add({write_request(head),
@@ -80,6 +95,13 @@ void ClientSession::repeat_unanswered(const Joined& joined) {
     ++pushes_taken_;
     pushes_.begin()->second->operation->succeed_one();
     pushes_.erase(pushes_.begin());
+  }
+  for (auto* const unanswered : {&pushes_, &requests_}) {
+    std::erase_if(*unanswered, [this](const auto& entry) {
+      const bool late = is_late(*entry.second);
+      if (late) refuse_late(*entry.second);
+      return late;
+    });
   }
   for (const auto& [sequence, request] : pushes_) send(*request);
   if (told_clock_ > 0) out_->add({write_request(Advance{told_clock_})});

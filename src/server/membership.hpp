@@ -49,6 +49,8 @@ class Membership {
   std::vector<std::uint32_t> expire(Time now);
   /// All leases of live workers begin anew.
   void renew(Time now) noexcept;
+  /// As many as the job began with; until then the clock is 0.
+  [[nodiscard]] bool have_all_joined() const noexcept { return members_.size() >= workers_; }
   /// Whether a worker that is live has a connection.
   [[nodiscard]] bool is_anyone_here() const noexcept;
   /// When expire() has something to do next.
@@ -93,7 +95,7 @@ class Membership {
 template <typename F>
 std::uint64_t Membership::least(F&& clock_of) const {
   constexpr std::uint64_t kNone = std::numeric_limits<std::uint64_t>::max();
-  if (members_.size() < workers_) return clock_;
+  if (!have_all_joined()) return clock_;
   std::uint64_t least = kNone;
   for (const auto& [worker, member] : members_) {
     if (member.live) least = std::min(least, clock_of(worker, member));

@@ -187,7 +187,6 @@ Work ParameterServerClient::Impl::push_pull(const std::string& name, Tensor grad
   const auto push = std::make_shared<ClientOperation>(shards, both);
   const auto pulls = key.pull(key.floats(out), now.load() + 1, both);
   const auto pushes = key.push(pushed, now.load(), push);
-  for (std::size_t i = 0; i < shards; ++i) pushes[i]->follower = pulls[i];
   key.last_pull = ClientOperation::work_of(both);
   keep_for_flush(ClientOperation::work_of(push));
   submit(pushes);
@@ -197,10 +196,8 @@ Work ParameterServerClient::Impl::push_pull(const std::string& name, Tensor grad
 
 void ParameterServerClient::Impl::clock() {
   const std::lock_guard lock(mutex_);
-  // A worker that was connected anew may have been granted a later one without asking for it.
-  std::uint64_t clock = now.load();
-  for (const auto& session : sessions) clock = std::max(clock, session->granted_clock());
-  now.store(++clock);
+  const std::uint64_t clock = now.load() + 1;
+  now.store(clock);
   // Others wait for this worker at every server: one that has failed does not keep the rest from hearing it.
   std::optional<Error> failure;
   for (const auto& session : sessions) {

@@ -92,6 +92,8 @@ class ServerState {
   [[nodiscard]] std::uint64_t version(std::uint32_t number) const;
   /// Keys are numbered from 0, as KeyMade::shard, in the order in which they were made.
   [[nodiscard]] std::size_t keys() const noexcept { return shards_.size(); }
+  /// As many workers as the job began with.
+  [[nodiscard]] bool have_all_joined() const noexcept { return members_ && members_->have_all_joined(); }
 
   /// How many elements a shard has. Throws Error(invalid_argument) for an unknown one.
   [[nodiscard]] std::uint64_t count(std::uint32_t number) const;

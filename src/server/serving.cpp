@@ -62,6 +62,7 @@ Serving::Serving(const ParameterServerOptions& options)
     SnapshotFolder folder(options.snapshot_dir, static_cast<std::uint32_t>(options.index));
     restore(folder.latest());
     safe_keys_ = keys_written_ = state_.keys();
+    all_joined_written_ = state_.have_all_joined();
     snapshots_.emplace(std::move(folder));
     next_snapshot_ = state_.clock() + std::min(options.snapshot_every, kMaxClock);
   }
@@ -238,9 +239,14 @@ void Serving::keep_snapshots(Time now) {
   if (failed) note_problem(problem);
   if (!failed) try_again_ = Time::max();
   if (failed && try_again_ == Time::max()) try_again_ = now + kTryAgain;
-  if (state_.clock() < next_snapshot_ && keys_written_ == state_.keys() && now < try_again_) return;
+  // A server that goes on from before all had joined would wait for them once more, whoever is gone by then.
+  const bool all_joined = state_.have_all_joined();
+  const bool is_new =
+      keys_written_ != state_.keys() || (state_.keys() > 0 && all_joined_written_ != all_joined);
+  if (state_.clock() < next_snapshot_ && !is_new && now < try_again_) return;
   next_snapshot_ = state_.clock() + std::min(options_.snapshot_every, kMaxClock);
   keys_written_ = state_.keys();
+  all_joined_written_ = all_joined;
   try_again_ = Time::max();
   start_snapshot();
 }

@@ -67,6 +67,7 @@ class Serving {
   Tally tally_;
   std::size_t safe_keys_ = 0;        ///< so many of the first ones may be answered for
   std::size_t keys_written_ = 0;     ///< by the last snapshot, or that under way
+  bool all_joined_written_ = false;  ///< the same, of whether all had joined
   std::uint64_t next_snapshot_ = 0;  ///< clock
   Time try_again_ = Time::max();     ///< after one that could not be written
   std::string save_problem_;         ///< why there was none to write

@@ -1,6 +1,7 @@
 #include "server/snapshot_writer.hpp"
 
 #include <exception>
+#include <optional>
 #include <utility>
 
 #include "base/background_thread.hpp"
@@ -34,9 +35,10 @@ void SnapshotWriter::run() {
   while (true) {
     changed_.wait(lock, [this] { return busy_ || stopping_; });
     if (!busy_) return;
-    Snapshot snapshot = std::exchange(snapshot_, {});
+    std::optional<Snapshot> snapshot = std::exchange(snapshot_, {});
     lock.unlock();
-    std::string problem = write(snapshot);
+    std::string problem = write(*snapshot);
+    snapshot.reset();  // giving much memory back takes long, too
     lock.lock();
     if (problem.empty()) ++written_;
     problem_ = std::move(problem);

@@ -20,15 +20,22 @@ void VersionLog::seal(std::span<const float> value) {
     auto frame = std::make_shared<Payload>(codec_->max_payload(value.size()));
     std::byte* out = frame->data();
     frames_.push_back(std::move(frame));
+    bool finite = true;
     for_each_piece(*codec_, value.size(), [&](std::size_t first, std::size_t count) {
       const float* const x = value.data() + first;
       float* const estimate = estimate_.data() + first;
       float* const difference = difference_.data();
       for (std::size_t i = 0; i < count; ++i) difference[i] = x[i] - estimate[i];
-      const std::size_t bytes = codec_->encode({.value = difference, .count = count}, out).bytes;
-      codec_->decode_add({out, bytes}, estimate, count, 1.0F);
-      out += bytes;
+      const auto encoded = codec_->encode({.value = difference, .count = count}, out);
+      finite = finite && encoded.finite;
+      codec_->decode_add({out, encoded.bytes}, estimate, count, 1.0F);
+      out += encoded.bytes;
     });
+    if (!finite) {
+      // The difference may be more than a codec can sum up. A NaN would stay in the estimate for ever.
+      std::ranges::copy(value, estimate_.begin());
+      frames_.clear();
+    }
     if (frames_.size() > kept_) frames_.pop_front();
   }
   ++version_;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -112,6 +113,19 @@ TEST(VersionLog, FramesOutliveTheirLog) {
   }
   ASSERT_EQ(frames.size(), 1U);
   EXPECT_TRUE(compress::make_codec("onebit")->valid(*frames[0], kCount));
+}
+
+TEST(VersionLog, IsWholeAgainAfterADifferenceThatNoCodecCanSumUp) {
+  const auto codec = compress::make_codec("onebit");
+  VersionLog log(codec, Floats(kCount), 16);
+  Floats value(kCount, 3e38F);
+  log.seal(value);
+  const auto estimate = log.estimate(value);
+  EXPECT_EQ(Floats(estimate.begin(), estimate.end()), value);
+  EXPECT_FALSE(log.since(0).has_value()) << "no frame leads there";
+  std::ranges::fill(value, 2.9999e38F);
+  log.seal(value);
+  EXPECT_TRUE(log.since(1).has_value());
 }
 
 }  // namespace

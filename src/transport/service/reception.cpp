@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <utility>
 
 #include "base/stream_socket.hpp"
@@ -119,6 +120,8 @@ void Reception::read(Visitors::iterator visitor) {
     say_hello(who.greeting.socket.get(), answer, {});
     who.greeting.drain();
     dismiss(visitor);
+  } catch (const std::bad_alloc&) {
+    dismiss(visitor);  // it will see a hang-up and try again
   }
 }
 

@@ -1,0 +1,133 @@
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <future>
+#include <thread>
+
+#include "expect_error.hpp"
+#include "scripted_server.hpp"
+#include "server_calls.hpp"
+
+// A worker whose connection was lost for longer than its lease, so that the servers went on without it.
+namespace gradwire::server {
+namespace {
+
+constexpr std::size_t kCount = 100;
+
+/// One with the key "key", and its client in bf16.
+class MissedSteps : public testing::Test {
+ protected:
+  MissedSteps() {
+    options_ = server_.client();
+    options_.push_codec = "bf16";
+  }
+
+  void let_in(std::uint64_t clock) {
+    server_.await_caller();
+    server_.take<Join>();
+    server_.answer(Joined{.incarnation = 1,
+                          .clock = clock,
+                          .sequence = taken_,
+                          .lease_ms = 3'600'000,
+                          .shards = has_key_ ? 1U : 0U,
+                          .origin = 1});
+  }
+  void make_key() {
+    const auto make = server_.take<MakeKey>();
+    server_.answer(KeyMade{.request = make.request, .count = kCount}, plain_body(), plain(Floats(kCount)));
+    has_key_ = true;
+  }
+  Push take_push() {
+    const auto push = server_.take<Push>();
+    server_.skip({bf16_.get(), 0, kCount, 1});
+    return push;
+  }
+  void answer_pull() {
+    const auto pull = server_.take<Pull>();
+    server_.answer(Pulled{.request = pull.request, .version = 1, .whole = true}, plain_body(),
+                   plain(Floats(kCount, 7.0F)));
+  }
+  void let_go() {
+    server_.take<Leave>();
+    server_.answer(Accepted{});
+    server_.await_departure();
+  }
+  [[nodiscard]] Body plain_body() const { return {&server_.plain(), 0, kCount, 1}; }
+
+  ScriptedServer server_;
+  ParameterServerClientOptions options_;
+  const std::shared_ptr<const compress::Codec> bf16_ = compress::make_codec("bf16");
+  std::uint64_t taken_ = 0;
+  bool has_key_ = false;
+};
+
+TEST_F(MissedSteps, RefuseAllThatBelongsToThemUntilTheWorkerJoinsAgain) {
+  std::thread script([&] {
+    let_in(0);
+    make_key();
+    EXPECT_EQ(take_push().clock, 0U);
+    server_.take<Pull>();
+    server_.take<Advance>();
+    server_.hang_up();
+    let_in(5);
+    // Nothing of what was asked belongs there.
+    EXPECT_EQ(server_.take<Advance>().clock, 1U);
+    server_.await_departure();
+    let_in(5);
+    EXPECT_EQ(server_.take<Advance>().clock, 1U) << "what it said before counts no more";
+    EXPECT_EQ(server_.take<Advance>().clock, 5U);
+    const auto push = take_push();
+    EXPECT_EQ(push.clock, 5U);
+    EXPECT_EQ(push.sequence, 3U);
+    server_.answer(Accepted{.sequence = push.sequence});
+    answer_pull();
+    let_go();
+  });
+  {
+    ParameterServerClient client(options_);
+    Floats value(kCount);
+    client.init("key", value);
+    Floats gradient(kCount, 3.0F);
+    Work lost = client.push_pull("key", gradient, value);
+    client.clock();
+    expect_error(ErrorCode::peer_lost, "went on without it, to step 5", [&] { lost.wait(); });
+    EXPECT_EQ(client.residual("key"), gradient) << "nothing of it is lost";
+    EXPECT_EQ(client.now(), 1U) << "the user has to be told first";
+    expect_error(ErrorCode::peer_lost, "join again", [&] { client.push("key", gradient).wait(); });
+    expect_error(ErrorCode::peer_lost, "join again", [&] { client.pull("key", value).wait(); });
+    EXPECT_EQ(client.residual("key"), Floats(kCount, 6.0F));
+    client.rejoin();
+    EXPECT_EQ(client.now(), 5U);
+    client.push("key", gradient).wait();
+    client.pull("key", value).wait();
+    EXPECT_EQ(value, Floats(kCount, 7.0F));
+    EXPECT_EQ(client.report().lost_pushes, 0U);
+  }
+  script.join();
+}
+
+TEST_F(MissedSteps, AreNoneWhereTheServersHadHeardOfThem) {
+  std::thread script([&] {
+    let_in(0);
+    make_key();
+    server_.take<Pull>();
+    EXPECT_EQ(server_.take<Advance>().clock, 1U);
+    server_.hang_up();
+    let_in(1);
+    answer_pull();
+    let_go();
+  });
+  {
+    ParameterServerClient client(options_);
+    Floats value(kCount);
+    client.init("key", value);
+    Work pull = client.pull("key", value);
+    client.clock();
+    pull.wait();
+    EXPECT_EQ(value, Floats(kCount, 7.0F));
+  }
+  script.join();
+}
+
+}  // namespace
+}  // namespace gradwire::server
