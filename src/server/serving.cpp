@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <new>
-#include <ranges>
 #include <utility>
 #include <vector>
 
@@ -193,7 +192,7 @@ void Serving::keep_latest_of(transport::CallerId joined) {
   if (found == callers_.end()) return;  // Another one of its session has joined in the same round.
   const auto who = found->second.who();
   const auto is_its = [&](const auto& it) { return it.second.who() == who; };
-  const auto latest = std::ranges::find_if(callers_ | std::views::reverse, is_its)->first;
+  const auto latest = std::find_if(callers_.rbegin(), callers_.rend(), is_its)->first;
   for (auto it = callers_.begin(); it != callers_.end();) {
     const auto& [id, caller] = *it++;
     if (id == latest || caller.who() != who) continue;

@@ -51,7 +51,7 @@ struct Mode {
   void (*set)();
 };
 
-const Mode kModes[] = {
+constexpr Mode kModes[] = {
     {"upward", [] { std::fesetround(FE_UPWARD); }},
 #if defined(__SSE2__)
     {"flush_to_zero", [] { _mm_setcsr(_mm_getcsr() | 0x8040U); }},
@@ -76,6 +76,7 @@ INSTANTIATE_TEST_SUITE_P(Modes, FloatModes, testing::ValuesIn(kModes),
 
 TEST_P(FloatModes, LeaveTheBitsOfValuesAndResiduals) {
   std::vector<Floats> gradients;
+  gradients.reserve(kSteps);
   for (int step = 0; step < kSteps; ++step) gradients.push_back(gradient_of(step));
   const Floats initial = gradient_of(kSteps);
   const auto trained = [&] {
