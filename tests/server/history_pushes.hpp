@@ -63,11 +63,8 @@ class HistoryPushes {
       deliver(process, sent);
       --late;
     }
-    for (SentPush& again : unanswered) {
+    for (const SentPush& again : unanswered) {
       const bool is_done = again.request.sequence <= process.told_sequence;
-      if (!is_done) {
-        again.request.clock = std::max(again.request.clock, world_.model.workers[process.number].clock);
-      }
       const Outcome outcome = deliver(process, again);
       require(outcome == Outcome::known || !is_done, "a push was taken again after reconnecting");
       if (outcome != Outcome::known) continue;
