@@ -63,8 +63,9 @@ void ClientSession::handle(const Joined& joined) {
   beat_every_ = std::max(milliseconds(joined.lease_ms) / 3, kShortestBeat);
   next_beat_ = Clock::now() + beat_every_;
   is_joined_ = true;
-  // The lease was over as well, and the others went on.
-  if (joined.clock > std::max(told_clock_, joined_clock_)) missed_below_ = joined.clock;
+  // The lease was over as well, and the others went on. A restarted server may be behind that again.
+  const bool has_missed = joined.clock > std::max(told_clock_, joined_clock_);
+  missed_below_ = has_missed ? joined.clock : std::min(missed_below_, joined.clock);
   joined_clock_ = joined.clock;
   repeat_unanswered(joined);
   const std::lock_guard lock(mutex_);

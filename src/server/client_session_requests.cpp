@@ -55,7 +55,9 @@ bool ClientSession::take_submissions() {
 }
 
 bool ClientSession::is_late(const ClientRequest& request) const noexcept {
-  if (const auto* push = std::get_if<Push>(&request.head)) return push->clock < missed_below_;
+  // The server did not take it, and counts its step as finished: it cannot have heard of the clock() that
+  // followed.
+  if (const auto* push = std::get_if<Push>(&request.head)) return push->clock < joined_clock_;
   if (const auto* pull = std::get_if<Pull>(&request.head)) return pull->clock < missed_below_;
   return false;
 }
@@ -65,7 +67,7 @@ void ClientSession::refuse_late(const ClientRequest& request) {
   request.refuse(Error(ErrorCode::peer_lost,
                        fmt::format("{} did not hear of worker {} while their connection was lost, so that "
                                    "the others went on without it, to step {}",
-                                   name(), options_.worker, missed_below_),
+                                   name(), options_.worker, joined_clock_),
                        "join again; the worker then goes on at the servers' clock", server_));
 }
 

@@ -65,6 +65,8 @@ class HistoryPushes {
     }
     for (const SentPush& again : unanswered) {
       const bool is_done = again.request.sequence <= process.told_sequence;
+      // Of a step that the servers did without it.
+      if (!is_done && again.request.clock < world_.model.workers[process.number].clock) continue;
       const Outcome outcome = deliver(process, again);
       require(outcome == Outcome::known || !is_done, "a push was taken again after reconnecting");
       if (outcome != Outcome::known) continue;

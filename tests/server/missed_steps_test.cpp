@@ -22,10 +22,10 @@ class MissedSteps : public testing::Test {
     options_.push_codec = "bf16";
   }
 
-  void let_in(std::uint64_t clock) {
+  void let_in(std::uint64_t clock, std::uint64_t incarnation = 1) {
     server_.await_caller();
     server_.take<Join>();
-    server_.answer(Joined{.incarnation = 1,
+    server_.answer(Joined{.incarnation = incarnation,
                           .clock = clock,
                           .sequence = taken_,
                           .lease_ms = 3'600'000,
@@ -59,6 +59,7 @@ class MissedSteps : public testing::Test {
   const std::shared_ptr<const compress::Codec> bf16_ = compress::make_codec("bf16");
   std::uint64_t taken_ = 0;
   bool has_key_ = false;
+  std::promise<void> went_back_;  ///< the server has
 };
 
 TEST_F(MissedSteps, RefuseAllThatBelongsToThemUntilTheWorkerJoinsAgain) {
@@ -102,6 +103,73 @@ TEST_F(MissedSteps, RefuseAllThatBelongsToThemUntilTheWorkerJoinsAgain) {
     client.pull("key", value).wait();
     EXPECT_EQ(value, Floats(kCount, 7.0F));
     EXPECT_EQ(client.report().lost_pushes, 0U);
+  }
+  script.join();
+}
+
+/// The others have finished this worker's step and no more: its push was never taken, though it has said
+/// since that the step is over.
+TEST_F(MissedSteps, MayBeAsManyAsTheWorkerHasFinished) {
+  std::thread script([&] {
+    let_in(0);
+    make_key();
+    EXPECT_EQ(take_push().clock, 0U);
+    server_.take<Advance>();
+    server_.hang_up();
+    let_in(1);
+    EXPECT_EQ(server_.take<Advance>().clock, 1U) << "nor is the push sent again";
+    server_.await_departure();
+    let_in(1);
+    EXPECT_EQ(take_push().clock, 1U);
+    server_.answer(Accepted{.sequence = 2});
+    let_go();
+  });
+  {
+    ParameterServerClient client(options_);
+    Floats value(kCount);
+    client.init("key", value);
+    Floats gradient(kCount, 3.0F);
+    Work lost = client.push("key", gradient);
+    client.clock();
+    expect_error(ErrorCode::peer_lost, "to step 1", [&] { lost.wait(); });
+    EXPECT_EQ(client.residual("key"), gradient);
+    client.rejoin();
+    EXPECT_EQ(client.now(), 1U);
+    client.push("key", gradient).wait();
+  }
+  script.join();
+}
+
+TEST_F(MissedSteps, AreForgottenByAServerThatGoesOnFromBefore) {
+  std::thread script([&] {
+    let_in(0);
+    make_key();
+    EXPECT_EQ(take_push().clock, 0U);
+    server_.hang_up();
+    let_in(5);
+    server_.hang_up();
+    let_in(3, 2);
+    went_back_.set_value();
+    server_.await_departure();
+    let_in(3, 2);
+    EXPECT_EQ(server_.take<Advance>().clock, 3U);
+    EXPECT_EQ(take_push().clock, 3U);
+    server_.answer(Accepted{.sequence = 2});
+    answer_pull();
+    let_go();
+  });
+  {
+    ParameterServerClient client(options_);
+    Floats value(kCount);
+    client.init("key", value);
+    Floats gradient(kCount, 3.0F);
+    expect_error(ErrorCode::peer_lost, "to step 5", [&] { client.push("key", gradient).wait(); });
+    went_back_.get_future().wait();
+    client.rejoin();
+    EXPECT_EQ(client.now(), 3U);
+    client.push("key", gradient).wait();
+    client.pull("key", value).wait();
+    EXPECT_EQ(value, Floats(kCount, 7.0F));
   }
   script.join();
 }
