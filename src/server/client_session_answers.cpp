@@ -67,10 +67,13 @@ void ClientSession::handle(const Joined& joined) {
   const bool has_missed = joined.clock > std::max(told_clock_, joined_clock_);
   missed_below_ = has_missed ? joined.clock : std::min(missed_below_, joined.clock);
   joined_clock_ = joined.clock;
+  {
+    // Before anybody hears of what was missed, and asks to join again: that is not this time.
+    const std::lock_guard lock(mutex_);
+    if (!rejoin_asked_.load()) granted_clock_ = joined.clock;
+    changed_.notify_all();
+  }
   repeat_unanswered(joined);
-  const std::lock_guard lock(mutex_);
-  granted_clock_ = joined.clock;
-  changed_.notify_all();
 }
 
 void ClientSession::note_lost_after(std::uint64_t known) {

@@ -99,9 +99,17 @@ class ScriptedServer {
     service_->drop(*std::exchange(caller_, std::nullopt), std::nullopt);
     out_.reset();
   }
-  /// The client does.
+  /// The client does. What it sent before goes unanswered, and may not have arrived.
   void await_departure() {
-    wait_until([this] { return !service_->departures().empty(); });
+    wait_until([this] {
+      if (!service_->departures().empty()) return true;
+      try {
+        (void)in_->take_request(link());
+      } catch (const Error&) {
+        return false;  // the end of the connection, which is told of next
+      }
+      return false;
+    });
     caller_.reset();
     out_.reset();
   }
