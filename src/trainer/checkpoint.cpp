@@ -70,6 +70,14 @@ nlohmann::json describe(const Checkpoint& checkpoint) {
   };
 }
 
+/// Numbers with a fraction or an exponent may be larger than what an integer can be made of.
+bool has_integers(const nlohmann::json& description) {
+  constexpr std::array kIntegers{"rank", "ranks", "batch", "seed", "step", "loss_samples"};
+  const auto is_integer = [](const nlohmann::json& value) { return value.is_number_integer(); };
+  return std::ranges::all_of(kIntegers, [&](const char* key) { return is_integer(description.at(key)); }) &&
+         std::ranges::all_of(description.at("widths"), is_integer);
+}
+
 /// Reads a checkpoint piece by piece, so that its description can be judged before memory is taken for the
 /// rest.
 class CheckpointReader {
@@ -131,6 +139,7 @@ Checkpoint CheckpointReader::read_description() {
   Checkpoint checkpoint;
   try {
     const auto description = nlohmann::json::parse(json);
+    if (!has_integers(description)) refuse(name_, "its description is not one of a checkpoint");
     description.at("data").get_to(checkpoint.data);
     description.at("widths").get_to(checkpoint.widths);
     description.at("rank").get_to(checkpoint.rank);
