@@ -175,7 +175,7 @@ std::uint64_t number_of(const Request& request) {
   return std::visit([](const auto& message) { return number_in(message); }, request);
 }
 
-Verb verb_of(const Request& request) noexcept {
+Verb verb_of(const Request& request) {
   return std::visit([]<typename Message>(const Message& /*message*/) { return Message::kVerb; }, request);
 }
 

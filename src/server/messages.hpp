@@ -53,7 +53,7 @@ struct Head {
 /// Throws Error(corrupt_frame): a peer did what no correct one does.
 [[noreturn]] void reject(const std::string& what);
 
-[[nodiscard]] Verb verb_of(const Request& request) noexcept;
+[[nodiscard]] Verb verb_of(const Request& request);
 /// "push", "key_made", ...
 [[nodiscard]] std::string_view to_string(Verb verb) noexcept;
 
