@@ -181,11 +181,16 @@ Work ParameterServerClient::Impl::push_pull(const std::string& name, Tensor grad
   const std::lock_guard lock(mutex_);
   ClientKey& key = this->key(name);
   const auto pushed = key.floats(gradient);
+  const auto pulled = key.floats(out);
+  if (pushed.data() < pulled.data() + pulled.size() && pulled.data() < pushed.data() + pushed.size()) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("gradient and values of '{}' overlap", name),
+                "give push_pull() memory of its own for each");
+  }
   const std::size_t shards = key.shards();
   // flush() must not wait for the pull, which may need a clock() of this worker.
   const auto both = std::make_shared<ClientOperation>(shards > 0 ? shards + 1 : 0);
   const auto push = std::make_shared<ClientOperation>(shards, both);
-  const auto pulls = key.pull(key.floats(out), now.load() + 1, both);
+  const auto pulls = key.pull(pulled, now.load() + 1, both);
   const auto pushes = key.push(pushed, now.load(), push);
   key.last_pull = ClientOperation::work_of(both);
   keep_for_flush(ClientOperation::work_of(push));

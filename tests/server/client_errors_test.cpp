@@ -68,6 +68,8 @@ TEST_F(ClientErrors, SizesAndTypesThatDoNotFit) {
   expect_error(ErrorCode::invalid_argument, "has 40000 elements of float32, and was given 39999 of float32",
                [&] { (void)client_.push("key", shorter); });
   std::vector<std::uint16_t> half(40'000);
+  expect_error(ErrorCode::invalid_argument, "gradient and values of 'key' overlap",
+               [&] { static_cast<void>(client_.push_pull("key", value_, value_)); });
   expect_error(ErrorCode::invalid_argument, "was given 40000 of float16",
                [&] { (void)client_.pull("key", Tensor(half.data(), half.size(), DType::float16)); });
 }
