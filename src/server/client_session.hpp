@@ -132,6 +132,7 @@ class ClientSession {
   std::shared_ptr<ClientRequest> arriving_;                           ///< whose answer's body is arriving
   std::optional<Pulled> arriving_pull_;
   bool is_joined_ = false;
+  std::optional<Error> turned_away_;  ///< why, by the last answer to a join
   std::uint64_t incarnation_ = 0;
   std::uint64_t origin_ = 0;         ///< of the server's values
   std::uint64_t accepted_ = 0;       ///< the last push that the server has acknowledged

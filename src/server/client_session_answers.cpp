@@ -63,6 +63,7 @@ void ClientSession::handle(const Joined& joined) {
   beat_every_ = std::max(milliseconds(joined.lease_ms) / 3, kShortestBeat);
   next_beat_ = Clock::now() + beat_every_;
   is_joined_ = true;
+  turned_away_.reset();
   // The lease was over as well, and the others went on. A restarted server may be behind that again.
   const bool has_missed = joined.clock > std::max(told_clock_, joined_clock_);
   missed_below_ = has_missed ? joined.clock : std::min(missed_below_, joined.clock);
@@ -162,10 +163,12 @@ void ClientSession::handle(const Accepted& accepted) {
 void ClientSession::handle(const Refused& refused) {
   const Error error(refused.code, fmt::format("{}: {}", name(), refused.happened), refused.advice, server_);
   if (refused.verb == Verb::join) {
-    const bool is_taken = refused.code == kNumberIsTaken;
-    if (!is_taken || (options_.waits_for_number && incarnation_ == 0)) throw Error(error);
-    throw Error(ErrorCode::invalid_argument, fmt::format("{}: {}", name(), refused.happened), refused.advice,
-                server_);
+    if (refused.code != kNumberIsTaken) throw Error(error);
+    const Error taken(ErrorCode::invalid_argument, fmt::format("{}: {}", name(), refused.happened),
+                      refused.advice, server_);
+    if (!options_.waits_for_number || incarnation_ != 0) throw Error(taken);
+    turned_away_ = taken;
+    throw Error(error);
   }
   // The next request says the same.
   if (refused.verb == Verb::advance || refused.verb == Verb::beat) return;

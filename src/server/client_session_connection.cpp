@@ -91,6 +91,7 @@ void ClientSession::call() {
       endpoint_ = transport::call_service(service);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::timeout || ending_.load()) throw;
+      turned_away_.reset();
       const auto now = Clock::now();
       tell_if_silent(now, error.what());
       if (patience_.is_over(now)) throw unanswered(error.what());
@@ -153,6 +154,7 @@ bool ClientSession::is_asking() const noexcept {
 }
 
 Error ClientSession::unanswered(const std::string& why) const {
+  if (turned_away_) return *turned_away_;
   return {ErrorCode::timeout,
           fmt::format("{} did not answer worker {} for {:g} s ({})", name(), options_.worker,
                       std::chrono::duration<double>(options_.timeout).count(), why),

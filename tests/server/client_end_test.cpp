@@ -109,7 +109,7 @@ TEST(ClientEnd, ANumberThatIsTakenCanBeWaitedFor) {
   options.waits_for_number = true;
   std::optional<ParameterServerClient> first(options);
   options.timeout = 300ms;
-  expect_error(ErrorCode::timeout, "the number of worker 0 is taken",
+  expect_error(ErrorCode::invalid_argument, "the number of worker 0 is taken",
                [&] { const ParameterServerClient client(options); });
   options.consistency = parse_consistency("asp");
   options.timeout = 20s;

@@ -112,7 +112,7 @@ TEST_F(ClientNotice, OfANumberThatIsTaken) {
   auto options = client_options(server.address());
   const ParameterServerClient first(options);
   options.waits_for_number = true;
-  expect_error(ErrorCode::timeout, "the number of worker 0 is taken",
+  expect_error(ErrorCode::invalid_argument, "the number of worker 0 is taken",
                [&] { const ParameterServerClient second(options); });
   EXPECT_THAT(notices(), ElementsAre(HasSubstr("the number of worker 0 is taken by another process")));
 }
