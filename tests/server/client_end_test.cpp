@@ -133,6 +133,7 @@ TEST(ClientThreads, EachWithAKeyOfItsOwn) {
   ParameterServerClient client(options);
   std::vector<std::vector<float>> values(kThreads, std::vector<float>(5'000));
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int thread = 0; thread < kThreads; ++thread) {
     threads.emplace_back([&, thread] {
       auto& value = values[static_cast<std::size_t>(thread)];

@@ -34,6 +34,7 @@ std::vector<float> train(const Servers& servers, const std::string& address, con
   const int steps = quick() ? way.steps / 3 : way.steps;
   std::barrier all_done(kWorkers);  // who leaves earlier leaves the others a larger part
   std::vector<std::thread> workers;
+  workers.reserve(kWorkers);
   for (int worker = 0; worker < kWorkers; ++worker) {
     workers.emplace_back([&, worker] {
       auto options = servers.client(worker, kWorkers);
