@@ -55,8 +55,8 @@ bool ClientSession::take_submissions() {
 }
 
 bool ClientSession::is_late(const ClientRequest& request) const noexcept {
-  // The server did not take it, and counts its step as finished: it cannot have heard of the clock() that
-  // followed.
+  // Pushes go before the clock() that ends their step: where one was not taken and the server counts its step
+  // as finished, that was not this worker's doing.
   if (const auto* push = std::get_if<Push>(&request.head)) return push->clock < joined_clock_;
   if (const auto* pull = std::get_if<Pull>(&request.head)) return pull->clock < missed_below_;
   return false;

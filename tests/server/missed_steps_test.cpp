@@ -22,6 +22,17 @@ class MissedSteps : public testing::Test {
     options_.push_codec = "bf16";
   }
 
+  struct Worker {
+    ParameterServerClient client;
+    Floats value = Floats(kCount);
+    Floats gradient = Floats(kCount, 3.0F);
+  };
+  [[nodiscard]] Worker begin() const {
+    Worker worker{.client = ParameterServerClient(options_)};
+    worker.client.init("key", worker.value);
+    return worker;
+  }
+
   void let_in(std::uint64_t clock, std::uint64_t incarnation = 1) {
     server_.await_caller();
     server_.take<Join>();
@@ -84,24 +95,22 @@ TEST_F(MissedSteps, RefuseAllThatBelongsToThemUntilTheWorkerJoinsAgain) {
     let_go();
   });
   {
-    ParameterServerClient client(options_);
-    Floats value(kCount);
-    client.init("key", value);
-    Floats gradient(kCount, 3.0F);
-    Work lost = client.push_pull("key", gradient, value);
-    client.clock();
+    Worker worker = begin();
+    Work lost = worker.client.push_pull("key", worker.gradient, worker.value);
+    worker.client.clock();
     expect_error(ErrorCode::peer_lost, "went on without it, to step 5", [&] { lost.wait(); });
-    EXPECT_EQ(client.residual("key"), gradient) << "nothing of it is lost";
-    EXPECT_EQ(client.now(), 1U) << "the user has to be told first";
-    expect_error(ErrorCode::peer_lost, "join again", [&] { client.push("key", gradient).wait(); });
-    expect_error(ErrorCode::peer_lost, "join again", [&] { client.pull("key", value).wait(); });
-    EXPECT_EQ(client.residual("key"), Floats(kCount, 6.0F));
-    client.rejoin();
-    EXPECT_EQ(client.now(), 5U);
-    client.push("key", gradient).wait();
-    client.pull("key", value).wait();
-    EXPECT_EQ(value, Floats(kCount, 7.0F));
-    EXPECT_EQ(client.report().lost_pushes, 0U);
+    EXPECT_EQ(worker.client.residual("key"), worker.gradient) << "nothing of it is lost";
+    EXPECT_EQ(worker.client.now(), 1U) << "the user has to be told first";
+    expect_error(ErrorCode::peer_lost, "join again",
+                 [&] { worker.client.push("key", worker.gradient).wait(); });
+    expect_error(ErrorCode::peer_lost, "join again", [&] { worker.client.pull("key", worker.value).wait(); });
+    EXPECT_EQ(worker.client.residual("key"), Floats(kCount, 6.0F));
+    worker.client.rejoin();
+    EXPECT_EQ(worker.client.now(), 5U);
+    worker.client.push("key", worker.gradient).wait();
+    worker.client.pull("key", worker.value).wait();
+    EXPECT_EQ(worker.value, Floats(kCount, 7.0F));
+    EXPECT_EQ(worker.client.report().lost_pushes, 0U);
   }
   script.join();
 }
@@ -123,17 +132,14 @@ TEST_F(MissedSteps, MayBeAsManyAsTheWorkerHasFinished) {
     let_go();
   });
   {
-    ParameterServerClient client(options_);
-    Floats value(kCount);
-    client.init("key", value);
-    Floats gradient(kCount, 3.0F);
-    Work lost = client.push("key", gradient);
-    client.clock();
+    Worker worker = begin();
+    Work lost = worker.client.push("key", worker.gradient);
+    worker.client.clock();
     expect_error(ErrorCode::peer_lost, "to step 1", [&] { lost.wait(); });
-    EXPECT_EQ(client.residual("key"), gradient);
-    client.rejoin();
-    EXPECT_EQ(client.now(), 1U);
-    client.push("key", gradient).wait();
+    EXPECT_EQ(worker.client.residual("key"), worker.gradient);
+    worker.client.rejoin();
+    EXPECT_EQ(worker.client.now(), 1U);
+    worker.client.push("key", worker.gradient).wait();
   }
   script.join();
 }
@@ -160,18 +166,16 @@ TEST_F(MissedSteps, AreForgottenByAServerThatGoesOnFromBefore) {
     let_go();
   });
   {
-    ParameterServerClient client(options_);
-    Floats value(kCount);
-    client.init("key", value);
-    Floats gradient(kCount, 3.0F);
-    expect_error(ErrorCode::peer_lost, "to step 5", [&] { client.push("key", gradient).wait(); });
+    Worker worker = begin();
+    expect_error(ErrorCode::peer_lost, "to step 5",
+                 [&] { worker.client.push("key", worker.gradient).wait(); });
     told_.set_value();
     went_back_.get_future().wait();
-    client.rejoin();
-    EXPECT_EQ(client.now(), 3U);
-    client.push("key", gradient).wait();
-    client.pull("key", value).wait();
-    EXPECT_EQ(value, Floats(kCount, 7.0F));
+    worker.client.rejoin();
+    EXPECT_EQ(worker.client.now(), 3U);
+    worker.client.push("key", worker.gradient).wait();
+    worker.client.pull("key", worker.value).wait();
+    EXPECT_EQ(worker.value, Floats(kCount, 7.0F));
   }
   script.join();
 }
@@ -188,13 +192,11 @@ TEST_F(MissedSteps, AreNoneWhereTheServersHadHeardOfThem) {
     let_go();
   });
   {
-    ParameterServerClient client(options_);
-    Floats value(kCount);
-    client.init("key", value);
-    Work pull = client.pull("key", value);
-    client.clock();
+    Worker worker = begin();
+    Work pull = worker.client.pull("key", worker.value);
+    worker.client.clock();
     pull.wait();
-    EXPECT_EQ(value, Floats(kCount, 7.0F));
+    EXPECT_EQ(worker.value, Floats(kCount, 7.0F));
   }
   script.join();
 }
