@@ -3,6 +3,7 @@
 /// Everything a user of the library needs.
 #include "gradwire/communicator.hpp"
 #include "gradwire/error.hpp"
+#include "gradwire/parameter_server.hpp"
 #include "gradwire/reducer.hpp"
 #include "gradwire/store.hpp"
 #include "gradwire/tensor.hpp"

@@ -31,6 +31,8 @@ run("${consumer}/allreduce")
 expect("rank 0 of 1: mean 1,")
 run("${consumer}/training")
 expect("rank 0: mean weight 0\\.8")
+run("${consumer}/parameter_server")
+expect("mean weight 0\\.8.*, the same on both workers")
 
 if(EXISTS "${prefix}/bin/gradwire")
   run("${prefix}/bin/gradwire" run -n 4 -- "${consumer}/allreduce")
