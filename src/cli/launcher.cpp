@@ -53,6 +53,10 @@ class Job {
   void note_end(std::size_t index);
   void end_others(const JobProcess& failed);
   void escalate();
+  /// Its end has been decided, though the ranks may still be saying their last words.
+  [[nodiscard]] bool is_ending() const noexcept {
+    return terminated_ || terminate_at_ != Clock::time_point::max();
+  }
   void signal_all(int number) const;
   void say(const std::string& sentence) { pump_.say("gradwire: " + sentence); }
   void flush();
@@ -179,8 +183,8 @@ void Job::note_end(std::size_t index) {
   }
   // Until all have set out, each is waited for.
   const bool is_needed = is_rank && !(beginning_ && beginning_->has_come());
-  if (!terminated_ && !is_needed && restart(index)) return;
-  if (is_rank && !is_needed && !terminated_) {
+  if (!is_ending() && !is_needed && restart(index)) return;
+  if (is_rank && !is_needed && !is_ending()) {
     if (status_ == 0) status_ = process.end()->status.value_or(kFailed);
     const bool would_recur = process.end()->status == kUsage && options_.survival.restarts > 0;
     say(fmt::format("{} {}{}{}", process.name(), describe(*process.end()),
@@ -214,8 +218,7 @@ void Job::end_others(const JobProcess& failed) {
   const RankEnd& end = *failed.end();
   // Peers can see the connections of a killed rank close, and end, before its own end is seen here.
   const bool cause = end.signal != 0 && !terminated_ && !cause_known_;
-  const bool is_ending = terminated_ || terminate_at_ != Clock::time_point::max();
-  if (is_ending && status_ != 0 && !cause) return;
+  if (is_ending() && status_ != 0 && !cause) return;
   if (status_ == 0 || cause) status_ = end.status.value_or(kFailed);
   if (status_ == 0) status_ = kFailed;
   cause_known_ = end.signal != 0;

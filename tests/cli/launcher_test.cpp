@@ -152,6 +152,21 @@ TEST(Launcher, AServerThatFailsEndsTheJobAlsoAfterARankHas) {
   EXPECT_THAT(launcher.err(), HasSubstr("server 0 ended with status 3; ending the others"));
 }
 
+TEST(Launcher, NobodyIsStartedAgainInAJobThatEnds) {
+  const Traces traces;
+  LaunchOptions options = begun(1, fmt::format("cd {}; until test -e failed; do sleep 0.01; done; sleep 0.5;"
+                                               "exit 7",
+                                               traces.folder()));
+  options.last_words = 60s;
+  options.survival = {.ranks = true, .restarts = 5};
+  options.servers = {shell(1, fmt::format("cd {}; touch failed; exit 3", traces.folder())).command};
+  Launcher launcher(options);
+  EXPECT_EQ(launcher.status(), 3);
+  EXPECT_THAT(launcher.err(), HasSubstr("server 0 ended with status 3; ending the others"));
+  EXPECT_THAT(launcher.err(), Not(HasSubstr("starts again")));
+  EXPECT_THAT(launcher.err(), Not(HasSubstr("go on")));
+}
+
 TEST(Launcher, ServersHaveTimeToEndOnceAllRanksHave) {
   const Traces traces;
   LaunchOptions options =
