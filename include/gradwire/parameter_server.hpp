@@ -87,6 +87,9 @@ struct ParameterServerClientOptions {
   Consistency consistency{};
   std::string push_codec = "none";
   std::string pull_codec = "none";
+  /// What else the workers of a job have to agree on, in lines like "batch: 64", 1,000 bytes at most. The
+  /// servers refuse who has others than the workers that live, and name the line.
+  std::string settings{};
   std::string transport = "auto";
   std::string
       link_rate{};  ///< this worker is a host behind a link of that rate, shared by its servers; empty: off

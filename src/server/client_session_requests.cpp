@@ -19,6 +19,7 @@ void ClientSession::join() {
   join.consistency = options_.consistency;
   join.push_codec = push_codec_->spec();
   join.pull_codec = pull_codec_->spec();
+  join.settings = options_.settings;
   out_->add({write_request(join)});
 }
 

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string_view>
 
 #include "gradwire/error.hpp"
+#include "server/messages.hpp"
 
 namespace gradwire::server {
 namespace {
@@ -15,6 +17,13 @@ std::shared_ptr<const compress::Codec> make_serving_codec(const std::string& spe
   throw Error(ErrorCode::unsupported,
               fmt::format("codec '{}' has payloads of varying size, which servers cannot take", spec),
               "choose another codec");
+}
+
+/// Cuts the first line off; "nothing" where there is none.
+std::string_view next_line(std::string_view& text) {
+  const std::string_view line = text.substr(0, text.find('\n'));
+  text.remove_prefix(std::min(text.size(), line.size() + 1));
+  return line.empty() ? "nothing" : line;
 }
 
 }  // namespace
@@ -39,6 +48,7 @@ void Job::save(StateWriter& out) const {
   out.text(to_string(consistency));
   out.text(codecs.push->spec());
   out.text(codecs.pull->spec());
+  out.text(settings);
 }
 
 Job load_job(StateReader& in, std::uint32_t kept_versions) {
@@ -46,7 +56,10 @@ Job load_job(StateReader& in, std::uint32_t kept_versions) {
   const Consistency consistency = parse_consistency(in.text());
   const std::string push_codec = in.text();
   const std::string pull_codec = in.text();
-  return make_job(workers, consistency, push_codec, pull_codec, kept_versions);
+  Job job = make_job(workers, consistency, push_codec, pull_codec, kept_versions);
+  job.settings = in.text();
+  StateReader::check(job.settings.size() <= kMaxSettingsBytes);
+  return job;
 }
 
 std::optional<Error> difference_of(const Job& ours, const Job& theirs) {
@@ -55,13 +68,30 @@ std::optional<Error> difference_of(const Job& ours, const Job& theirs) {
     if (found || here == there) return;
     found.emplace(ErrorCode::invalid_argument,
                   fmt::format("a worker with {} {} asked to join a job with {}", what, there, here),
-                  "give all workers of a job the same options");
+                  "give all workers of a job the same options, and other servers to another job");
   };
   compare("a number of workers of", ours.workers, theirs.workers);
   compare("consistency", to_string(ours.consistency), to_string(theirs.consistency));
   compare("push codec", ours.codecs.push->spec(), theirs.codecs.push->spec());
   compare("pull codec", ours.codecs.pull->spec(), theirs.codecs.pull->spec());
   return found;
+}
+
+void require_same_settings(std::string_view ours, std::string_view theirs) {
+  if (ours == theirs) return;
+  std::string_view here = next_line(ours);
+  std::string_view there = next_line(theirs);
+  while (here == there && !(ours.empty() && theirs.empty())) {
+    here = next_line(ours);
+    there = next_line(theirs);
+  }
+  throw Error(
+      ErrorCode::invalid_argument,
+      fmt::format(
+          "a worker with other settings asked to join: it has '{}', and those that take part have '{}'",
+          there, here),
+      "give all workers of a job the same options; another job may begin when these have left, or when the "
+      "lease of those that died is over");
 }
 
 }  // namespace gradwire::server

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "gradwire/consistency.hpp"
 #include "gradwire/error.hpp"
@@ -16,6 +17,7 @@ struct Job {
   std::uint32_t workers = 1;
   Consistency consistency{};
   ShardCodecs codecs{};
+  std::string settings{};  ///< of those that take part now: what they leave behind is of use with others
 
   void save(StateWriter& out) const;
 };
@@ -27,7 +29,10 @@ Job make_job(std::uint32_t workers, Consistency consistency, const std::string& 
 /// Throws as make_job() does, and corrupt_frame.
 Job load_job(StateReader& in, std::uint32_t kept_versions);
 
-/// What to tell a worker whose job is not the servers'; nothing where they agree.
+/// What to tell a worker whose job is not the servers', settings aside; nothing where they agree.
 std::optional<Error> difference_of(const Job& ours, const Job& theirs);
+
+/// Throws Error(invalid_argument) with the first line that differs.
+void require_same_settings(std::string_view ours, std::string_view theirs);
 
 }  // namespace gradwire::server

@@ -30,10 +30,10 @@ const Member& Membership::join(std::uint32_t worker, std::uint64_t session, Time
     member = {.session = session, .clock = begin};
   } else if (member.session != session) {
     if (member.live && member.connections > 0) {
-      throw Error(
-          kNumberIsTaken, fmt::format("the number of worker {} is taken by another process", worker),
-          "give each worker a number of its own; that of a process that died is free when its lease is over",
-          static_cast<int>(worker));
+      throw Error(kNumberIsTaken, fmt::format("the number of worker {} is taken by another process", worker),
+                  "give each worker a number of its own, and other servers to another job; that of a process "
+                  "that died is free when its lease is over",
+                  static_cast<int>(worker));
     }
     member = {.session = session, .clock = begin};
   } else if (!member.live) {
@@ -82,6 +82,10 @@ std::vector<std::uint32_t> Membership::expire(Time now) {
 
 void Membership::renew(Time now) noexcept {
   for (auto& [worker, member] : members_) member.deadline = now + lease_;
+}
+
+bool Membership::is_anyone_live() const noexcept {
+  return std::ranges::any_of(members_, [](const auto& entry) { return entry.second.live; });
 }
 
 bool Membership::is_anyone_here() const noexcept {

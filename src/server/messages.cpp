@@ -26,6 +26,7 @@ void fields(auto& io, Is<Join> auto& join) {
   io.numbers(join.consistency.staleness);
   io.text(join.push_codec, "push codec", 1, kMaxSpecBytes);
   io.text(join.pull_codec, "pull codec", 1, kMaxSpecBytes);
+  io.text(join.settings, "text of settings", 0, kMaxSettingsBytes);
 }
 
 void fields(auto& io, Is<MakeKey> auto& make) {

@@ -28,6 +28,7 @@ using Answer = std::variant<Joined, KeyMade, Accepted, Pulled, Refused>;
 
 inline constexpr std::size_t kMaxKeyBytes = 255;  ///< at least 1
 inline constexpr std::size_t kMaxSpecBytes = 255;
+inline constexpr std::size_t kMaxSettingsBytes = 1000;
 inline constexpr std::size_t kMaxReasonBytes = 1000;  ///< of each text of a Refused; what is longer is cut
 /// Of a key: few enough that no size in bytes overflows.
 inline constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40U;

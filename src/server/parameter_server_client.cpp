@@ -15,6 +15,7 @@
 #include "gradwire/parameter_server.hpp"
 #include "server/client_key.hpp"
 #include "server/client_session.hpp"
+#include "server/messages.hpp"
 
 namespace gradwire {
 namespace {
@@ -45,6 +46,12 @@ ParameterServerClientOptions checked(ParameterServerClientOptions options) {
   if (options.timeout.count() <= 0) {
     throw Error(ErrorCode::invalid_argument, "a timeout that is not positive",
                 "pass a time greater than zero");
+  }
+  if (options.settings.size() > server::kMaxSettingsBytes) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("settings of {} bytes, {} are allowed", options.settings.size(),
+                            server::kMaxSettingsBytes),
+                "shorten them: a fingerprint of a value does as well as the value");
   }
   options.timeout = std::min(options.timeout, base::kLongestTimeout);
   for (std::size_t i = 0; i < options.servers.size(); ++i) require_host(options.servers[i], i);

@@ -44,6 +44,7 @@ struct Join {
   Consistency consistency{};
   std::string push_codec = "none";
   std::string pull_codec = "none";
+  std::string settings{};  ///< lines that mean something to workers only
 };
 
 struct Joined {

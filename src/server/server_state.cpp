@@ -67,6 +67,8 @@ Joined ServerState::join(const Join& request, Time now) {
   }
   Job job = make_job(request.workers, request.consistency, request.push_codec, request.pull_codec,
                      options_.kept_versions);
+  job.settings = request.settings;
+  if (is_bound() && members_->is_anyone_live()) require_same_settings(job_->settings, job.settings);
   const auto difference = job_ ? difference_of(*job_, job) : std::nullopt;
   if (difference && is_bound()) throw Error(*difference);
   const Member* const before = members_ ? members_->find(request.worker) : nullptr;
@@ -76,6 +78,7 @@ Joined ServerState::join(const Join& request, Time now) {
     job_ = std::move(job);
     members_.emplace(job_->consistency, job_->workers, options_.lease);
   }
+  job_->settings = request.settings;
   std::uint64_t furthest = 0;
   for (const std::uint32_t number : ahead_) furthest = std::max(furthest, clock_of(number));
   const Member& member = members_->join(request.worker, request.session, now, furthest);

@@ -58,6 +58,16 @@ void require_agreement_on(Communicator& comm, const std::vector<Setting>& settin
   }
 }
 
+std::string lines_of(const std::vector<Setting>& settings) {
+  constexpr std::size_t kLongest = 16;
+  std::string lines;
+  for (const auto& [name, value] : settings) {
+    const std::uint64_t hash = fingerprint(std::as_bytes(std::span(value)));
+    lines += fmt::format("{}: {}\n", name, value.size() <= kLongest ? value : fmt::format("{:016x}", hash));
+  }
+  return lines;
+}
+
 double mean_over_ranks(Communicator& comm, double value) {
   std::array<float, 1> mean{static_cast<float>(value)};
   comm.allreduce(std::span<float>(mean), {.average = true});

@@ -28,6 +28,10 @@ using Setting = std::pair<std::string, std::string>;
 /// that differs. Collective.
 void require_agreement_on(Communicator& comm, const std::vector<Setting>& settings);
 
+/// As lines of "name: value", with a fingerprint in place of a long value: for those whom a rank that comes
+/// back asks instead of the others.
+[[nodiscard]] std::string lines_of(const std::vector<Setting>& settings);
+
 /// The mean over ranks, in float32. Collective.
 double mean_over_ranks(Communicator& comm, double value);
 

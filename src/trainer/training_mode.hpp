@@ -19,6 +19,7 @@ struct ModeContext {
   RankGroup& ranks;
   const TrainOptions& options;
   Mlp& model;
+  std::string settings{};   ///< of all ranks, for servers to compare
   NoticeCallback notice{};  ///< also called by threads of a parameter server's client
 };
 

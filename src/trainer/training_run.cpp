@@ -97,10 +97,10 @@ class TrainingRun {
 };
 
 void TrainingRun::begin() {
-  if (!options_.rejoin) {
-    require_agreement_on(ranks_.comm(), common_settings(options_, data_, model_.widths(), total_steps_));
-  }
-  mode_ = make_mode({ranks_, options_, model_, notice_});
+  const auto settings = common_settings(options_, data_, model_.widths(), total_steps_);
+  // Of a rank that rejoins only the servers know what the others were given.
+  if (!options_.rejoin) require_agreement_on(ranks_.comm(), settings);
+  mode_ = make_mode({ranks_, options_, model_, lines_of(settings), notice_});
   const int sharing = options_.rejoin ? ranks_.size() : ranks_sharing(ranks_.comm(), usable_cores());
   threads_ = options_.threads != 0 ? options_.threads : default_gemm_threads(sharing);
   set_gemm_threads(threads_);

@@ -115,6 +115,37 @@ TEST_F(ServerStateTest, WhoWasHereAndMadeNothingBindsNobody) {
   expect_bound();
 }
 
+TEST_F(ServerStateTest, SettingsAreComparedWithThoseOfWorkersThatLive) {
+  const auto join = [&](std::uint32_t worker, const std::string& settings, std::int64_t ms) {
+    Join request = join_request(worker, "asp");
+    request.settings = settings;
+    state_.join(request, at_ms(ms));
+  };
+  const auto refused = [&](const std::string& settings, const std::string& part, std::int64_t ms) {
+    expect_error(ErrorCode::invalid_argument, part, [&] { join(1, settings, ms); });
+  };
+  join(0, "batch: 64\nseed: 1\n", 0);
+  refused("batch: 32\nseed: 1\n", "it has 'batch: 32', and those that take part have 'batch: 64'", 0);
+  refused("batch: 64\n", "it has 'nothing', and those that take part have 'seed: 1'", 0);
+  refused("batch: 64\nseed: 1", "a worker with other settings asked to join", 0);
+  join(1, "batch: 64\nseed: 1\n", 0);
+  state_.make_key(whole_key("w", kCount, "sgd:lr=1"), Floats(kCount));
+  // Its lease is not over.
+  state_.gone(0, 100);
+  state_.leave(1, 101);
+  state_.gone(1, 101);
+  refused("batch: 32\n", "settings", 0);
+  const auto bytes = state_.save();
+  ServerState restored({.lease = std::chrono::milliseconds(100), .incarnation = 2});
+  restored.restore(bytes, "saved", at_ms(0));
+  expect_error(ErrorCode::invalid_argument, "'batch: 64'",
+               [&] { restored.join(join_request(1, "asp"), at_ms(0)); });
+  // Nobody is left who could mind, and the values are of use to all.
+  state_.expire(at_ms(100));
+  join(1, "batch: 32\n", 100);
+  refused("batch: 64\nseed: 1\n", "'batch: 64', and those that take part have 'batch: 32'", 100);
+}
+
 TEST_F(ServerStateTest, WhatAWorkerHadIsKeptForTheSameJob) {
   for (const std::uint32_t worker : {0U, 1U}) state_.join(join_request(worker, "asp"), at_ms(0));
   advance(0, 3);

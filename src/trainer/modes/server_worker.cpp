@@ -25,6 +25,7 @@ ParameterServerClientOptions client_options(const ModeContext& context, int numb
   client.workers = workers;
   client.waits_for_number = options.rejoin;
   client.consistency = parse_consistency(consistency);
+  client.settings = context.settings;
   client.push_codec = options.modes.push_codec.empty() ? options.codec : options.modes.push_codec;
   client.pull_codec = options.modes.pull_codec.empty() ? options.codec : options.modes.pull_codec;
   client.transport = options.modes.server_transport;

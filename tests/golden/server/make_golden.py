@@ -24,9 +24,9 @@ def text(value, size=None):
 
 
 def join(session=0x1122334455667788, worker=3, workers=4, server=1, servers=2, mode=1, staleness=3,
-         push_codec=b"onebit:block=512", pull_codec=b"bf16"):
+         push_codec=b"onebit:block=512", pull_codec=b"bf16", settings=b"batch: 64\nseed: 1\n"):
     return struct.pack("<BQIIIIBI", 1, session, worker, workers, server, servers, mode,
-                       staleness) + text(push_codec) + text(pull_codec)
+                       staleness) + text(push_codec) + text(pull_codec) + text(settings)
 
 
 def make_key(request=9, key=b"layer/weights", optimizer=b"momentum:lr=0.1,mu=0.9", total=100000, first=50176,
@@ -78,6 +78,7 @@ FILES = {
     "bad-join-staleness": join(mode=2),
     "bad-join-empty-codec": join(pull_codec=b""),
     "bad-join-long-codec": join(push_codec=b"c" * 256),
+    "bad-join-long-settings": join(settings=b"s" * 1001),
     "bad-make-key-empty": make_key(key=b""),
     "bad-make-key-long": make_key(key=b"k" * 256),
     "bad-make-key-length": make_key(key_size=60000),
