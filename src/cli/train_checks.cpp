@@ -42,13 +42,13 @@ int world_size(const RankOptions& ranks) {
 
 /// What is wrong with the options that concern ranks which die and come back.
 void check_survival(const TrainCommand& command) {
-  if (command.restarts > 0 && command.ranks.ranks <= 1 && command.servers.servers == 0) {
+  if (command.options.restarts > 0 && command.ranks.ranks <= 1 && command.servers.servers == 0) {
     throw UsageError("--restarts is for what is started here; give --ranks N, of 2 or more, or --servers N");
   }
-  if (!command.snapshot_dir.empty() && command.servers.servers == 0) {
+  if (!command.options.snapshot_dir.empty() && command.servers.servers == 0) {
     throw UsageError("--snapshot-dir is for the servers that --servers starts; give both, or neither");
   }
-  if (command.snapshot_every > 0 && command.snapshot_dir.empty()) {
+  if (command.options.snapshot_every > 0 && command.options.snapshot_dir.empty()) {
     throw UsageError("--snapshot-every needs the --snapshot-dir where snapshots go");
   }
   if (!command.options.rejoin) return;
@@ -67,7 +67,6 @@ void read_train_command(const CLI::App& app, TrainCommand& command) {
   auto& options = command.options;
   options.error_feedback = !command.no_error_feedback;
   options.mode = trainer::parse_mode(command.mode);
-  options.ranks_may_rejoin = command.restarts > 0;
   check_usage([&] { trainer::require_use(options.mode, options.modes.delay != 0, given_options(app)); });
   options.hidden = parse_widths(command.hidden);
   options.modes.server_addresses = server_addresses(app, command.servers);

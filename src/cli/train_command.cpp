@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "cli/train_command.hpp"
 #include "cli/transports_in_use.hpp"
 #include "gradwire/error.hpp"
+#include "gradwire/parameter_server.hpp"
 #include "trainer/dataset.hpp"
 #include "trainer/progress_bar.hpp"
 #include "trainer/train_options.hpp"
@@ -32,8 +34,8 @@ Examples:
 void start(const TrainCommand& command, const std::optional<LocalServers>& servers) {
   Survival survival;
   survival.ranks = trainer::outlives_ranks(command.options.mode);
-  survival.servers = !command.snapshot_dir.empty();
-  survival.restarts = command.restarts;
+  survival.servers = !command.options.snapshot_dir.empty();
+  survival.restarts = command.options.restarts;
   survival.rejoin = {"--rejoin"};
   RankOptions ranks = command.ranks;
   if (!servers) {
@@ -44,26 +46,55 @@ void start(const TrainCommand& command, const std::optional<LocalServers>& serve
   std::vector<std::string> server_options;
   const std::string link_rate = communicator_options(ranks).link_rate;
   if (!link_rate.empty()) server_options = {"--link-rate", link_rate};
-  if (survival.servers) server_options.insert(server_options.end(), {"--snapshot-dir", command.snapshot_dir});
-  if (command.snapshot_every > 0) {
-    server_options.insert(server_options.end(), {"--snapshot-every", std::to_string(command.snapshot_every)});
+  if (survival.servers)
+    server_options.insert(server_options.end(), {"--snapshot-dir", command.options.snapshot_dir});
+  if (command.options.snapshot_every > 0) {
+    server_options.insert(server_options.end(),
+                          {"--snapshot-every", std::to_string(command.options.snapshot_every)});
   }
   become_rank(ranks, servers->commands(server_options), survival);
 }
 
 /// To all ranks. One that takes the place of another is alone: none but the servers is told of it.
-Communicator connect(CommunicatorOptions job, bool rejoins) {
-  if (rejoins) {
+Communicator connect(CommunicatorOptions job, const trainer::TrainOptions& options) {
+  if (options.rejoin) {
     job.rank = 0;
     job.world_size = 1;
   }
-  return Communicator(job);
+  try {
+    return Communicator(job);
+  } catch (const Error& error) {
+    const bool is_waiting = error.code() == ErrorCode::timeout || error.peer() == job.rank;
+    if (options.rejoin || !is_waiting || !trainer::outlives_ranks(options.mode)) throw;
+    const std::string_view said = std::string_view(error.what()).substr(to_string(error.code()).size() + 2);
+    throw Error(error.code(), said,
+                "or, where the other ranks run already, let this one take the place of one that died with "
+                "--rejoin",
+                error.peer());
+  }
+}
+
+/// The launcher, which may restart ranks, restarts none that ends so.
+[[noreturn]] void end_for_good(const Error& error) {
+  say(error.what());
+  throw ExitStatus{kUsage};
+}
+
+/// Whoever is started again has nothing to report but its own part, and nowhere to put it.
+void write_report(const TrainCommand& command, const trainer::TrainReport& report) {
+  try {
+    if (command.json != "-") write_text("-", trainer::to_table(report));
+    if (!command.json.empty()) write_text(command.json, trainer::to_json(report).dump(2) + "\n");
+  } catch (const Error& error) {
+    if (!trainer::outlives_ranks(command.options.mode)) throw;
+    end_for_good(error);
+  }
 }
 
 void train_as_rank(TrainCommand& command, const trainer::Dataset& data) {
   auto& options = command.options;
   const auto job = communicator_options(command.ranks);
-  const Communicator comm = connect(job, options.rejoin);
+  const Communicator comm = connect(job, options);
   trainer::RankGroup ranks =
       options.rejoin ? trainer::RankGroup(job.rank, job.world_size) : trainer::RankGroup(comm);
   // The report tells what was in force, wherever it came from.
@@ -78,6 +109,9 @@ void train_as_rank(TrainCommand& command, const trainer::Dataset& data) {
   options.check_payload = job.check_payload;
   options.job = command.servers.job.empty() ? job.job : command.servers.job;
   options.timeout = job.timeout;
+  if (!options.snapshot_dir.empty() && options.snapshot_every == 0) {
+    options.snapshot_every = ParameterServerOptions().snapshot_every;
+  }
   options.transport = transports_in_use(comm);
   bool has_begun = false;
   // A rank finishes its first step after all have set out.
@@ -98,8 +132,7 @@ void train_as_rank(TrainCommand& command, const trainer::Dataset& data) {
           say(notice);
         });
     bar.clear();
-    if (command.json != "-") write_text("-", trainer::to_table(report));
-    if (!command.json.empty()) write_text(command.json, trainer::to_json(report).dump(2) + "\n");
+    write_report(command, report);
   } else {
     report = trainer::train(std::move(ranks), options, data, note_beginning, say);
   }
@@ -134,9 +167,7 @@ void run(const CLI::App& app, TrainCommand& command) {
     train_as_rank(command, data);
   } catch (const Error& error) {
     if (!trainer::outlives_ranks(options.mode) || !is_lasting(error)) throw;
-    // The launcher, which may restart ranks, restarts none that ends so.
-    say(error.what());
-    throw ExitStatus{kUsage};
+    end_for_good(error);
   }
 }
 

@@ -21,9 +21,6 @@ struct TrainCommand {
   bool no_error_feedback = false;
   std::string mode = "allreduce";
   ServerOptions servers;
-  std::string snapshot_dir;
-  std::uint64_t snapshot_every = 0;  ///< clocks; 0: as `gradwire serve` does
-  int restarts = 0;
 };
 
 /// Adds all options; --help says of each which modes use it, where not all of them do.

@@ -83,19 +83,19 @@ void add_mode_options(CLI::App& app, TrainCommand& command) {
   app.add_option("--push-codec", modes.push_codec, "Towards the servers; else --codec")->group("Mode");
   app.add_option("--pull-codec", modes.pull_codec, "From the servers; else --codec")->group("Mode");
   add_server_options(app, command.servers, "Mode");
-  app.add_option("--restarts", command.restarts,
+  app.add_option("--restarts", options.restarts,
                  "Start ranks that die again, so often in all; servers, too, with --snapshot-dir")
       ->check(CLI::Range(0, 1'000'000))
       ->type_name("N")
       ->group("Mode");
   app.add_flag("--rejoin", options.rejoin, "Take the place of a rank that died while the others run")
       ->group("Mode");
-  app.add_option("--snapshot-dir", command.snapshot_dir,
+  app.add_option("--snapshot-dir", options.snapshot_dir,
                  "Folder for snapshots of --servers, from which they go on")
       ->transform(named())
       ->type_name("DIR")
       ->group("Mode");
-  app.add_option("--snapshot-every", command.snapshot_every,
+  app.add_option("--snapshot-every", options.snapshot_every,
                  "Clocks from one of them to the next: what a server that is killed can lose")
       ->transform(positive())
       ->type_name("CLOCKS")

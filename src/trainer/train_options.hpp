@@ -39,12 +39,16 @@ struct TrainOptions {
   std::string resume;                  ///< file to go on from; empty: start anew
   int threads = 0;  ///< of matrix products per rank; 0: this machine's cores shared among the ranks
 
-  /// server, elastic: ranks that die are started again, which needs servers that begin with this job.
-  bool ranks_may_rejoin = false;
+  /// server, elastic: ranks that die are started again, so often in all, which needs servers that begin with
+  /// this job.
+  int restarts = 0;
   /// server, elastic: this rank takes the place of one that died, among others that run.
   bool rejoin = false;
   std::string job;                             ///< that the servers of the modes with servers serve
   std::chrono::milliseconds timeout{300'000};  ///< for those servers to answer
+  // Of servers that were started with the job.
+  std::string snapshot_dir;          ///< empty: none
+  std::uint64_t snapshot_every = 0;  ///< clocks; 0: as `gradwire serve` does
   // What connects the ranks, and the rate that their links were given.
   std::string transport;
   std::string link_rate;

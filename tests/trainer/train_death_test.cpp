@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -9,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gradwire/parameter_server.hpp"
@@ -45,7 +47,10 @@ class TrainDeath : public testing::Test {
     std::vector<std::string> arguments{
         "--data",    "mnist", "--data-dir", images.path(),          "--hidden",   "40",
         "--batch",   "8",     "--steps",    std::to_string(kSteps), "--min-step", "4",
-        "--threads", "1",     "--ranks",    std::to_string(ranks),  "--json",     file("report.json")};
+        "--threads", "1",     "--ranks",    std::to_string(ranks)};
+    if (std::ranges::find(more, "--json") == more.end()) {
+      arguments.insert(arguments.end(), {"--json", file("report.json")});
+    }
     if (!addresses.empty()) arguments.insert(arguments.end(), {"--server-addresses", addresses});
     arguments.insert(arguments.end(), more.begin(), more.end());
     return std::make_unique<TrainProcess>(arguments, file("said"));
@@ -179,6 +184,71 @@ TEST_P(EveryMode, RanksThatAreStartedAgainNeedServersThatBeganWithTheJob) {
   const auto job = train(images, 2, server.address(), options);
   EXPECT_EQ(job->status(), 2);
   EXPECT_THAT(job->said(), HasSubstr("the servers are at clock "));
+}
+
+TEST_F(TrainDeath, ARankThatRejoinsWithOtherOptionsIsRefused) {
+  const ImageFolder images(kManyImages);
+  const ParameterServer server(server_options(600s));
+  const auto job = train(images, 2, server.address(), {"--mode", "server", "--consistency", "asp"});
+  ASSERT_TRUE(reaches(server, 20));
+  ::kill(job->process_of(1), SIGKILL);
+  const auto rejoin = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"--data",
+                                       "mnist",
+                                       "--data-dir",
+                                       images.path(),
+                                       "--hidden",
+                                       "40",
+                                       "--min-step",
+                                       "4",
+                                       "--threads",
+                                       "1",
+                                       "--mode",
+                                       "server",
+                                       "--consistency",
+                                       "asp",
+                                       "--server-addresses",
+                                       server.address()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    ::setenv("GRADWIRE_RANK", "1", 1);
+    ::setenv("GRADWIRE_WORLD_SIZE", "2", 1);
+    TrainProcess rank(arguments, file("rejoined"));
+    ::unsetenv("GRADWIRE_RANK");
+    ::unsetenv("GRADWIRE_WORLD_SIZE");
+    const int status = rank.status();
+    return std::pair(status, rank.said());
+  };
+  const std::string steps = std::to_string(kSteps);
+  const auto longer = rejoin({"--batch", "8", "--steps", "300", "--rejoin"});
+  EXPECT_EQ(longer.first, 2);
+  EXPECT_THAT(longer.second, HasSubstr("it has '--epochs or --steps: 300 steps', and those that take part "
+                                       "have '--epochs or --steps: 200 steps'"));
+  const auto larger = rejoin({"--batch", "16", "--steps", steps, "--rejoin"});
+  EXPECT_EQ(larger.first, 2);
+  EXPECT_THAT(larger.second, HasSubstr("it has '--batch: 16', and those that take part have '--batch: 8'"));
+  ::setenv("GRADWIRE_TIMEOUT", "2", 1);
+  const auto lonely = rejoin({"--batch", "8", "--steps", steps});
+  ::unsetenv("GRADWIRE_TIMEOUT");
+  EXPECT_NE(lonely.first, 0);
+  EXPECT_THAT(lonely.second,
+              HasSubstr("or, where the other ranks run already, let this one take the place of "
+                        "one that died with --rejoin\n"));
+  EXPECT_EQ(rejoin({"--batch", "8", "--steps", steps, "--rejoin"}).first, 0);
+  EXPECT_EQ(job->status(), 128 + SIGKILL) << job->said();
+}
+
+TEST_F(TrainDeath, AReportThatCannotBeWrittenIsNoDeath) {
+  const ImageFolder images;
+  for (const std::vector<std::string>& restarts : {std::vector<std::string>{}, {"--restarts", "3"}}) {
+    std::vector<std::string> options{"--mode", "server", "--servers", "1", "--json", "/dev/full"};
+    options.insert(options.end(), restarts.begin(), restarts.end());
+    const auto job = train(images, 2, "", options);
+    EXPECT_EQ(job->status(), 2);
+    EXPECT_THAT(job->said(), HasSubstr("rank 0: system: cannot write '/dev/full'"));
+    EXPECT_THAT(job->said(), HasSubstr("see above what it said"));
+    EXPECT_THAT(job->said(), Not(HasSubstr("starts again")));
+    EXPECT_THAT(job->said(), Not(HasSubstr("--restarts")));
+  }
 }
 
 TEST_F(TrainDeath, ServersMayBeKilledWheneverTheyComeBack) {

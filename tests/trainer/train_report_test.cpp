@@ -37,6 +37,9 @@ TEST(TrainReport, json_has_the_documented_fields) {
   const auto json = to_json(example());
   EXPECT_EQ(json.at("config").at("codec"), "onebit");
   EXPECT_EQ(json.at("config").at("ranks"), 4);
+  for (const char* const option : {"server_addresses", "job", "snapshot_dir", "snapshot_every", "restarts"}) {
+    EXPECT_TRUE(json.at("config").contains(option)) << option;
+  }
   ASSERT_EQ(json.at("epochs").size(), 2U);
   const auto& epoch = json.at("epochs")[1];
   EXPECT_EQ(epoch.at("epoch"), 2);

@@ -41,7 +41,7 @@ ServerWorker::ServerWorker(const ModeContext& context, int number, int workers,
     : model_(context.model),
       client_(client_options(context, number, workers, consistency)),
       clock_before_(context.options.rejoin ? 0 : client_.now()) {
-  if (!context.options.ranks_may_rejoin || clock_before_ == 0) return;
+  if (context.options.restarts == 0 || clock_before_ == 0) return;
   throw Error(ErrorCode::invalid_argument,
               fmt::format("the servers are at clock {} already: a rank that were started again could not "
                           "tell from theirs how far this job is",
