@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -28,6 +29,9 @@ Workers go in step (bsp). In a repetition all of them push, pull, or push and pu
 of the slowest. GB/s is bytes of values that all workers moved over the median, both ways for push-pull; wire GB/s
 is what that took on the wire, headers included; of memcpy compares GB/s with what one core copies at the time. p50,
 p95 and p99 are of single requests, one key at a time on each worker.
+
+Servers at --server-addresses keep the keys and clocks that this leaves there, in memory and in their snapshots: name
+none that a training job uses, and end them afterwards.
 
 Examples:
   gradwire bench server
@@ -91,10 +95,30 @@ void prepare(const CLI::App& app, ServerCommand& command) {
   deal_addresses(command);
 }
 
+/// What cannot be had would be noticed after minutes of smaller sizes, and perhaps by other processes first.
+void require_memory(const ServerCommand& command, int workers) {
+  const auto host =
+      static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+  // Each worker has values and gradients, and the servers have at least the values.
+  const int copies = 2 * workers + (command.addresses.empty() ? 1 : 0);
+  for (const std::uint64_t size : command.options.sizes) {
+    const std::size_t keys = key_count(command.options, size);
+    const double needed = copies * static_cast<double>(size) * static_cast<double>(keys);
+    if (needed <= host) continue;
+    constexpr double kGiB = std::uint64_t{1} << 30U;
+    throw UsageError(
+        fmt::format("{} of {} bytes take {:.0f} GiB of memory at least, and this host has {:.0f}; "
+                    "choose a smaller --max or --bytes, or fewer --workers",
+                    trainer::counted(keys, "key"), size, needed / kGiB, host / kGiB));
+  }
+}
+
 /// Returns in a worker, whose command line names servers.
 void become_worker(ServerCommand& command) {
   const auto job = communicator_options(command.workers);
   if (command.workers.ranks == 0 && job.world_size == 1) command.workers.ranks = kUsualWorkers;
+  // Those that a launcher has started may be on other hosts.
+  require_memory(command, job.world_size > 1 ? 1 : std::max(command.workers.ranks, 1));
   auto& line = command.workers.command_line;
   if (!command.addresses.empty()) {
     pass_servers_job(command.servers, line);

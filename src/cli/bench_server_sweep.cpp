@@ -16,10 +16,6 @@ namespace {
 /// More do not make a rate better known, and every one is a request to wait for.
 constexpr std::uint64_t kMostKeys = 256;
 
-std::size_t key_count(std::uint64_t bytes, std::uint64_t key_bytes) {
-  return static_cast<std::size_t>(std::clamp<std::uint64_t>(bytes / key_bytes, 1, kMostKeys));
-}
-
 /// Repeats until the time is up, with whatever `repeat` does besides what it times.
 std::vector<Repetition> repeat_all(const std::function<Repetition()>& repeat, BenchBoard& board,
                                    const TimingOptions& options) {
@@ -93,7 +89,7 @@ void Sweep::run_size(const ParameterServerClientOptions& client, std::uint64_t b
   result.transport = client.transport;
   result.codec = client.push_codec;
   result.bytes = bytes;
-  result.keys = key_count(options_.bytes, bytes);
+  result.keys = key_count(options_, bytes);
   ParameterServerClientOptions own = client;
   // A number is free when its last worker has left, which a server may hear of later than of the next one.
   own.worker = joins_++ * job_.world_size + job_.rank;
@@ -138,6 +134,10 @@ void Sweep::run_case(BenchServerWorker& worker, BenchServerResult& result) {
 }
 
 }  // namespace
+
+std::size_t key_count(const BenchServerOptions& options, std::uint64_t key_bytes) {
+  return static_cast<std::size_t>(std::clamp<std::uint64_t>(options.bytes / key_bytes, 1, kMostKeys));
+}
 
 void sweep_servers(const BenchServerOptions& options, CommunicatorOptions job,
                    const std::function<void(const BenchServerResult&)>& report) {

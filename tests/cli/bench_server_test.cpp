@@ -15,6 +15,7 @@ namespace gradwire::cli {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 void expect_ascending(const nlohmann::json& values, const std::vector<const char*>& names) {
@@ -112,6 +113,16 @@ TEST(BenchServer, StartsNoServersUnderALauncher) {
                               "GRADWIRE_RANK=0 GRADWIRE_WORLD_SIZE=2");
   EXPECT_EQ(more.status, 2);
   EXPECT_THAT(more.out, HasSubstr("--workers 3"));
+}
+
+TEST(BenchServer, RefusesWhatNoHostCanHoldBeforeItMeasures) {
+  for (const std::string sizes : {"--max 1T", "--min 1T --max 1T", "--min 8G --max 8G --bytes 1T"}) {
+    const Ended ended = gradwire("bench server " + sizes);
+    EXPECT_EQ(ended.status, 2) << ended.out;
+    EXPECT_THAT(ended.out, StartsWith("gradwire: "));
+    EXPECT_THAT(ended.out, HasSubstr("choose a smaller --max or --bytes"));
+    EXPECT_THAT(ended.out, Not(HasSubstr("transport  codec "))) << "the table has begun";
+  }
 }
 
 TEST(BenchServer, SaysWhomItWaitsFor) {
