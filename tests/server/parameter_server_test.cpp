@@ -23,6 +23,7 @@ TEST_P(EveryTransport, WorkersInStepGetTheMean) {
   constexpr int kWorkers = 3;
   const Servers servers(2, GetParam());
   std::vector<std::thread> workers;
+  workers.reserve(kWorkers);
   for (int worker = 0; worker < kWorkers; ++worker) {
     workers.emplace_back([&, worker] {
       auto options = servers.client(worker, kWorkers);
@@ -86,6 +87,7 @@ TEST(ParameterServer, MayBeStoppedByManyAtATime) {
     ParameterServer server({.job = "servers"});
     std::barrier begin(3);
     std::vector<std::thread> stopping;
+    stopping.reserve(3);
     for (int thread = 0; thread < 3; ++thread) {
       stopping.emplace_back([&] {
         begin.arrive_and_wait();

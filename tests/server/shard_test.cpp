@@ -144,12 +144,14 @@ TEST(Shard, HeldMemoryComesBack) {
 TEST(PayloadPool, WhatAPeakLeftIsFreedOnceNobodyTakesIt) {
   PayloadPool pool;
   std::vector<Payload> many;
+  many.reserve(100);
   for (int i = 0; i < 100; ++i) many.push_back(pool.take(10));
   for (Payload& payload : many) pool.give(std::move(payload));
   pool.give(Payload(20));
   EXPECT_EQ(pool.count(), 101U);
   const auto use_four = [&] {
     std::vector<Payload> few;
+    few.reserve(4);
     for (int i = 0; i < 4; ++i) few.push_back(pool.take(10));
     for (Payload& payload : few) pool.give(std::move(payload));
   };
