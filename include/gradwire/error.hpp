@@ -19,8 +19,9 @@ enum class ErrorCode : int {
   corrupt_frame = 50,     ///< Bytes from a peer that no correct peer sends.
   version_mismatch = 60,  ///< A peer speaks another version of the protocol, or belongs to another job.
   order_mismatch = 70,    ///< Ranks submitted different operations, or the same ones in another order.
-  non_finite = 80,        ///< A NaN or an infinity in the input of a lossy operation, on any rank.
-  system = 90,            ///< The operating system refused something.
+  non_finite = 80,  ///< A NaN or an infinity in the input of a lossy operation, on any rank, or in a key's
+                    ///< first values.
+  system = 90,      ///< The operating system refused something.
 };
 
 /// "timeout", "peer_lost", ...: the enumerator's name.
@@ -34,8 +35,15 @@ class GRADWIRE_EXPORT Error : public std::runtime_error {
         std::optional<int> peer = std::nullopt);
 
   [[nodiscard]] ErrorCode code() const noexcept { return code_; }
-  /// The rank the error concerns: the one that died, sent garbage, or disagreed.
+  /// The rank the error concerns: the one that died, sent garbage, or disagreed. Of a parameter server, its
+  /// index.
   [[nodiscard]] std::optional<int> peer() const noexcept { return peer_; }
+  /// The same, but for the peer.
+  [[nodiscard]] Error with_peer(int peer) const {
+    Error error(*this);
+    error.peer_ = peer;
+    return error;
+  }
 
  private:
   ErrorCode code_;

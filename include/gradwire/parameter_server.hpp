@@ -153,8 +153,9 @@ class GRADWIRE_EXPORT ParameterServerClient {
 
   /// Makes `key` known to the servers with this value, unless it is already: then `value` becomes theirs.
   /// Every worker does so before it pushes or pulls. Float32; a key's name has 1 to 255 bytes. Waits for the
-  /// servers, and throws also Error(invalid_argument) when others gave another size or optimizer. A key whose
-  /// init() has failed may be given again.
+  /// servers, and throws also Error(invalid_argument) when others gave another size or optimizer, and
+  /// Error(non_finite), with nothing sent, for a value with a NaN or an infinity. A key whose init() has
+  /// failed may be given again.
   void init(const std::string& key, Tensor value, const KeyOptions& options = {});
 
   /// Adds the gradient to this clock's pushes. Complete when every server concerned has taken it. Throws

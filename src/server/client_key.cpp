@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/float_mode.hpp"
@@ -57,6 +59,10 @@ std::span<float> ClientKey::floats(Tensor tensor) const {
 
 ClientKey::Requests ClientKey::make(std::span<float> value, const std::string& optimizer,
                                     const std::shared_ptr<ClientOperation>& operation) const {
+  if (!std::ranges::all_of(value, [](float x) { return std::isfinite(x); })) {
+    throw Error(ErrorCode::non_finite, fmt::format("a NaN or infinity is in the first values of '{}'", name_),
+                "begin with finite ones: no step would mend them");
+  }
   // In the form that servers have it in: that is short enough for a message, however it was written.
   const std::string spec = make_optimizer(optimizer, 0)->spec();
   Requests requests;

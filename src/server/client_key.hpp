@@ -33,7 +33,7 @@ class ClientKey {
   /// Throws Error(invalid_argument) for a tensor unlike the key.
   [[nodiscard]] std::span<float> floats(Tensor tensor) const;
 
-  /// Throws Error(invalid_argument) for an optimizer that there is none of.
+  /// Throws Error: invalid_argument for an optimizer that there is none of, non_finite.
   [[nodiscard]] Requests make(std::span<float> value, const std::string& optimizer,
                               const std::shared_ptr<ClientOperation>& operation) const;
   /// To all servers or none: a gradient that cannot be pushed, for which it throws Error(non_finite), leaves

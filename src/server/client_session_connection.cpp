@@ -29,6 +29,12 @@ bool is_final(const Error& error) noexcept {
          error.code() != ErrorCode::system;
 }
 
+/// As the user knows it: what the link calls its peer is this server, and so is who lets no other job or
+/// version in.
+Error of_server(const Error& error, int server) {
+  return error.peer() || error.code() == ErrorCode::version_mismatch ? error.with_peer(server) : error;
+}
+
 }  // namespace
 
 void ClientSession::run() noexcept {
@@ -38,7 +44,7 @@ void ClientSession::run() noexcept {
     fail(Error(ErrorCode::peer_lost, fmt::format("this client of {} has ended", name()),
                "wait for what was asked before the client's end", server_));
   } catch (const Error& error) {
-    fail(error);
+    fail(of_server(error, server_));
   } catch (const std::exception& error) {
     fail(Error(ErrorCode::system, error.what(), "free memory, or use fewer keys"));
   }

@@ -71,7 +71,7 @@ void ServerState::read(StateReader& in, const std::string& name, Time now) {
     throw Error(
         ErrorCode::version_mismatch,
         fmt::format("snapshot {} is of the job '{}', and this server's job is '{}'", name, job, options_.job),
-        "serve the job that it is of (GRADWIRE_JOB), or choose another folder (--snapshot-dir)");
+        "give the option job the one that it is of, or the option snapshot_dir another folder");
   }
   if (in.read<std::uint8_t>() == 0) return;
   job_ = load_job(in, options_.kept_versions);

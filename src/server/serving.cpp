@@ -74,11 +74,11 @@ void Serving::restore(const LatestSnapshot& latest) {
   if (!latest.snapshot && !latest.skipped.empty()) {
     throw Error(
         ErrorCode::corrupt_frame,
-        "no snapshot in " + options_.snapshot_dir + " is whole; the last one: " + latest.skipped[0].reason,
+        "no snapshot in " + options_.snapshot_dir + " is whole: the last one, " + latest.skipped[0].reason,
         "restore one from a copy, or begin anew in an empty folder");
   }
   for (const auto& skipped : latest.skipped) {
-    report_.problems.push_back(skipped.path.string() + " was skipped: " + skipped.reason);
+    report_.problems.push_back(skipped.reason + ", so it was skipped");
   }
   if (!latest.snapshot) return;
   state_.restore(latest.snapshot->bytes, latest.path.string(), std::chrono::steady_clock::now());

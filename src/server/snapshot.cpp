@@ -54,9 +54,18 @@ HeaderBytes write_header(const Header& header, std::uint32_t index) noexcept {
   return bytes;
 }
 
+/// What is wrong is kept apart from the advice, for whoever goes on from an older one.
+class Damaged : public Error {
+ public:
+  explicit Damaged(std::string what_is_wrong)
+      : Error(ErrorCode::corrupt_frame, what_is_wrong, "restore the file from a copy"),
+        reason(std::move(what_is_wrong)) {}
+
+  std::string reason;
+};
+
 [[noreturn]] void refuse(const std::string& name, std::string_view what) {
-  throw Error(ErrorCode::corrupt_frame, fmt::format("snapshot {} {}", name, what),
-              "let the server go on from an older one, or begin anew in an empty folder");
+  throw Damaged(fmt::format("snapshot {} {}", name, what));
 }
 
 Header read_header(std::span<const std::byte> bytes, std::uint64_t file_size, std::uint32_t index,
@@ -83,7 +92,7 @@ Header read_header(std::span<const std::byte> bytes, std::uint64_t file_size, st
   header.length = reader.read<std::uint64_t>();
   header.crc = reader.read<std::uint32_t>();
   if (header.length != file_size - kHeaderBytes) {
-    refuse(name, fmt::format("holds {} bytes where {} belong", file_size - kHeaderBytes, header.length));
+    refuse(name, fmt::format("has {} bytes where {} belong", file_size, kHeaderBytes + header.length));
   }
   return header;
 }
@@ -94,10 +103,10 @@ void check_bytes(std::span<const std::byte> bytes, const Header& header, const s
 
 [[noreturn]] void fail(std::string_view action, const std::filesystem::path& path) {
   const bool is_full = errno == ENOSPC || errno == EDQUOT;
-  const std::string advice = is_full
-                                 ? fmt::format("make room in {} or name another folder with --snapshot-dir",
-                                               path.parent_path().string())
-                                 : std::string(kAdvice);
+  const std::string advice =
+      is_full ? fmt::format("make room in {} or give the option snapshot_dir another folder",
+                            path.parent_path().string())
+              : std::string(kAdvice);
   throw base::system_error(fmt::format("cannot {} {}", action, path.string()), advice);
 }
 
@@ -213,10 +222,9 @@ LatestSnapshot SnapshotFolder::latest() {
       found.path = file.path;
       if (std::ranges::find(whole_, file.number) == whole_.end()) whole_.insert(whole_.begin(), file.number);
       return found;
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::corrupt_frame) throw;
+    } catch (const Damaged& damaged) {
       std::erase(whole_, file.number);
-      found.skipped.push_back({file.path, error.what()});
+      found.skipped.push_back({file.path, damaged.reason});
     }
   }
   return found;

@@ -31,7 +31,7 @@ struct Snapshot {
 struct LatestSnapshot {
   struct Skipped {
     std::filesystem::path path;
-    std::string reason;
+    std::string reason;  ///< names the file
   };
 
   std::optional<Snapshot> snapshot;  ///< none: there is no whole one

@@ -125,7 +125,7 @@ void check_hello(const Hello& received, const Hello& expected, const std::string
     throw Error(
         ErrorCode::version_mismatch,
         fmt::format("{} belongs to the job '{}', this rank to '{}'", from, received.job, expected.job),
-        expected.communicator == kServiceCommunicator ? "name the servers' job: GRADWIRE_JOB, or --job"
+        expected.communicator == kServiceCommunicator ? "give the option job the name of the servers' job"
                                                       : "give each job a name and a store of its own");
   }
   if (received.communicator != expected.communicator) {

@@ -59,7 +59,7 @@ TEST_F(Serve, ALastSnapshotThatCannotBeWrittenIsAFailure) {
   const Ended full = serve("--snapshot-dir kept", "ln -s /dev/full kept/server-0.tmp");
   EXPECT_EQ(full.status, 1) << full.out;
   EXPECT_THAT(full.out, AllOf(HasSubstr("gradwire: system: server 0 ended without its last snapshot"),
-                              HasSubstr("make room in kept or name another folder with --snapshot-dir")));
+                              HasSubstr("make room in kept or give the option snapshot_dir another folder")));
   EXPECT_THAT(full.out, HasSubstr("0 pushes")) << "it reports all the same";
   EXPECT_EQ(report()["snapshots"], 0);
   EXPECT_EQ(report()["problems"].size(), 1U) << report();
@@ -94,8 +94,9 @@ TEST_F(Serve, ASnapshotOfAnotherJobIsRefused) {
   const Ended ended = serve("--snapshot-dir kept --job second");
   EXPECT_EQ(ended.status, 2);
   EXPECT_THAT(ended.out, AllOf(HasSubstr("version_mismatch: snapshot kept/server-0.0"),
-                               HasSubstr(" is of the job 'first', and this server's job is 'second'; "),
-                               HasSubstr("--job"), HasSubstr("--snapshot-dir")));
+                               HasSubstr(" is of the job 'first', and this server's job is 'second'; give "
+                                         "the option job the one that it is of, or the option snapshot_dir "
+                                         "another folder")));
   EXPECT_EQ(serve("--snapshot-dir kept --job first").status, 0) << "which is still there";
 }
 

@@ -107,6 +107,40 @@ TEST_F(ClientErrors, OptionsUnlikeThoseOfTheJob) {
                              [](auto& options) { std::swap(options.servers[0], options.servers[1]); });
 }
 
+TEST_F(ClientErrors, TheServerOfAnotherJobIsTheErrorsPeer) {
+  const ParameterServer other({.job = "another"});
+  for (const std::string transport : {"shm", "tcp"}) {
+    for (std::size_t server = 0; server < 2; ++server) {
+      auto options = servers_.client(1, 1);
+      options.transport = transport;
+      options.servers[server] = other.address();
+      try {
+        const ParameterServerClient client(options);
+        ADD_FAILURE() << "it was let in";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::version_mismatch) << error.what();
+        EXPECT_EQ(error.peer(), static_cast<int>(server)) << error.what();
+        EXPECT_EQ(std::string(error.what()).find("--"), std::string::npos) << error.what();
+      }
+    }
+  }
+}
+
+TEST_F(ClientErrors, FirstValuesThatAreNotFinite) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity}) {
+    std::vector<float> fresh(40'000);
+    fresh.back() = bad;
+    expect_error(ErrorCode::non_finite, "first values of 'fresh'", [&] { client_.init("fresh", fresh); });
+    as_another([&](auto& client) {
+      std::vector<float> known(value_.size(), bad);
+      expect_error(ErrorCode::non_finite, "first values of 'key'", [&] { client.init("key", known); });
+    });
+  }
+  std::vector<float> finite(30'000, 1.0F);
+  client_.init("fresh", finite);  // the servers have heard of no other size
+}
+
 TEST_F(ClientErrors, TimeoutsThatAreNoTime) {
   for (const int timeout : {0, -1}) {
     expect_refused_at_the_door(ErrorCode::invalid_argument, "timeout that is not positive",

@@ -1,5 +1,7 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <filesystem>
@@ -86,6 +88,11 @@ TEST(Restart, WithoutAWholeSnapshotIsRefused) {
     ADD_FAILURE() << "it began anew";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::corrupt_frame) << error.what();
+    EXPECT_THAT(error.what(),
+                testing::EndsWith(
+                    "is too short to be one; restore one from a copy, or begin anew in an empty folder"));
+    EXPECT_THAT(error.what(), testing::Not(testing::HasSubstr("begin anew in an empty folder; ")));
+    EXPECT_THAT(error.what(), testing::Not(testing::HasSubstr("go on from an older one")));
   }
 }
 

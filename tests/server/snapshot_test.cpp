@@ -135,6 +135,10 @@ TEST(SnapshotFolder, SkipsDamagedOnesAndSaysSo) {
     ASSERT_EQ(found.skipped.size(), 1U);
     EXPECT_EQ(found.skipped[0].path, newest);
     EXPECT_NE(found.skipped[0].reason.find(newest.string()), std::string::npos);
+    EXPECT_EQ(found.skipped[0].reason.find(';'), std::string::npos) << "no advice: that is the caller's";
+    if (size < 48) continue;
+    const std::string sizes = "has " + std::to_string(size) + " bytes where 148 belong";
+    EXPECT_NE(found.skipped[0].reason.find(sizes), std::string::npos) << found.skipped[0].reason;
   }
   // The only whole one outlives the next write, the damaged one does not.
   folder.write(bytes_of(100, 3), 3, 8);

@@ -147,8 +147,9 @@ TEST_F(TrainCommand, ranks_that_servers_refuse_are_told_why_and_not_started_agai
   const Ended ended = train_at_server("--job j", "--ranks 2 --steps 20 --job k --restarts 5");
   EXPECT_EQ(ended.status, 2) << ended.out;
   EXPECT_THAT(ended.out,
-              AllOf(HasSubstr("belongs to the job 'j', this rank to 'k'; name the servers' job"),
-                    HasSubstr("--job"), HasSubstr("ended with status 2;"), Not(HasSubstr("starts again"))));
+              AllOf(HasSubstr("belongs to the job 'j', this rank to 'k'; give the option job the name of the "
+                              "servers' job"),
+                    HasSubstr("ended with status 2;"), Not(HasSubstr("starts again"))));
 }
 
 TEST_F(TrainCommand, a_slow_link_makes_plain_steps_slow) {
