@@ -88,7 +88,7 @@ struct ParameterServerClientOptions {
   std::string push_codec = "none";
   std::string pull_codec = "none";
   /// What else the workers of a job have to agree on, in lines like "batch: 64", 1,000 bytes at most. The
-  /// servers refuse who has others than the workers that live, and name the line.
+  /// servers refuse a new one with others than those that are connected, and name the line.
   std::string settings{};
   std::string transport = "auto";
   std::string

@@ -12,6 +12,7 @@
 #include "cli/bench_report.hpp"
 #include "cli/bench_sweep.hpp"
 #include "cli/command.hpp"
+#include "cli/json_text.hpp"
 #include "cli/option_checks.hpp"
 #include "gradwire/inspect.hpp"
 
@@ -72,7 +73,7 @@ void run(AllreduceCommand& command) {
           std::fwrite(line.data(), 1, line.size(), stderr);
         }
       });
-  if (job.rank == 0 && !command.json.empty()) write_text(command.json, bench_json(results).dump(2) + "\n");
+  if (job.rank == 0 && !command.json.empty()) write_text(command.json, json_text(bench_json(results)));
   if (!good) throw ExitStatus{kFailure};
 }
 

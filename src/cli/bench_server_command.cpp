@@ -15,6 +15,7 @@
 #include "cli/bench_server_report.hpp"
 #include "cli/bench_server_sweep.hpp"
 #include "cli/command.hpp"
+#include "cli/json_text.hpp"
 #include "cli/local_servers.hpp"
 #include "cli/option_checks.hpp"
 #include "cli/server_options.hpp"
@@ -155,7 +156,7 @@ void run(const CLI::App& app, ServerCommand& command) {
     if (!quiet) write_text("-", bench_server_row(result));
   });
   if (job.rank == 0 && !command.json.empty()) {
-    write_text(command.json, bench_server_json(results).dump(2) + "\n");
+    write_text(command.json, json_text(bench_server_json(results)));
   }
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/command.hpp"
+#include "cli/json_text.hpp"
 #include "gradwire/inspect.hpp"
 
 namespace gradwire::cli {
@@ -27,7 +28,7 @@ void run(const std::string& json) {
     nlohmann::ordered_json out;
     for (const auto& [name, value] : facts) out[name] = value;
     out["codecs"] = codecs;
-    write_text(json, out.dump(2) + "\n");
+    write_text(json, json_text(out));
     if (json == "-") return;
   }
   std::size_t width = 0;

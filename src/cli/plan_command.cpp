@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cli/command.hpp"
+#include "cli/json_text.hpp"
 #include "cli/option_checks.hpp"
 #include "cli/table.hpp"
 #include "gradwire/inspect.hpp"
@@ -99,7 +100,7 @@ std::string to_json(const PlanCommand& command, const inspect::Description& plan
     out["ranks"].push_back(
         {{"sent_bytes", rank.sent_bytes}, {"sends", rank.sends}, {"steps", std::move(steps)}});
   }
-  return out.dump(2) + "\n";
+  return json_text(out);
 }
 
 void run(const PlanCommand& command) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cli/command.hpp"
+#include "cli/json_text.hpp"
 #include "cli/launcher.hpp"
 #include "cli/option_checks.hpp"
 
@@ -42,7 +43,7 @@ std::string to_json(const LaunchResult& result) {
     out["ranks"].push_back(std::move(entry));
   }
   out["status"] = result.status;
-  return out.dump(2) + "\n";
+  return json_text(out);
 }
 
 void run(const RunCommand& command) {

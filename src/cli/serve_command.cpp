@@ -10,6 +10,7 @@
 #include <string>
 
 #include "cli/command.hpp"
+#include "cli/json_text.hpp"
 #include "cli/option_checks.hpp"
 #include "gradwire/communicator.hpp"
 #include "gradwire/parameter_server.hpp"
@@ -135,7 +136,7 @@ void run(ServeCommand& command) {
   ParameterServerReport report = server.report();
   if (failure) report.problems.push_back(*failure);
   say_problems(report);
-  const std::string json = to_json(report).dump(2) + "\n";
+  const std::string json = json_text(to_json(report));
   if (command.json == "-") {
     print(json);
   } else {

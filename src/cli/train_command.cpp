@@ -9,6 +9,7 @@
 
 #include "cli/command.hpp"
 #include "cli/job_beginning.hpp"
+#include "cli/json_text.hpp"
 #include "cli/local_servers.hpp"
 #include "cli/train_command.hpp"
 #include "cli/transports_in_use.hpp"
@@ -84,7 +85,7 @@ Communicator connect(CommunicatorOptions job, const trainer::TrainOptions& optio
 void write_report(const TrainCommand& command, const trainer::TrainReport& report) {
   try {
     if (command.json != "-") write_text("-", trainer::to_table(report));
-    if (!command.json.empty()) write_text(command.json, trainer::to_json(report).dump(2) + "\n");
+    if (!command.json.empty()) write_text(command.json, json_text(trainer::to_json(report)));
   } catch (const Error& error) {
     if (!trainer::outlives_ranks(command.options.mode)) throw;
     end_for_good(error);

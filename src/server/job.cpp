@@ -6,7 +6,6 @@
 #include <string_view>
 
 #include "gradwire/error.hpp"
-#include "server/messages.hpp"
 
 namespace gradwire::server {
 namespace {
@@ -48,7 +47,6 @@ void Job::save(StateWriter& out) const {
   out.text(to_string(consistency));
   out.text(codecs.push->spec());
   out.text(codecs.pull->spec());
-  out.text(settings);
 }
 
 Job load_job(StateReader& in, std::uint32_t kept_versions) {
@@ -56,10 +54,7 @@ Job load_job(StateReader& in, std::uint32_t kept_versions) {
   const Consistency consistency = parse_consistency(in.text());
   const std::string push_codec = in.text();
   const std::string pull_codec = in.text();
-  Job job = make_job(workers, consistency, push_codec, pull_codec, kept_versions);
-  job.settings = in.text();
-  StateReader::check(job.settings.size() <= kMaxSettingsBytes);
-  return job;
+  return make_job(workers, consistency, push_codec, pull_codec, kept_versions);
 }
 
 std::optional<Error> difference_of(const Job& ours, const Job& theirs) {
@@ -78,20 +73,17 @@ std::optional<Error> difference_of(const Job& ours, const Job& theirs) {
 }
 
 void require_same_settings(std::string_view ours, std::string_view theirs) {
-  if (ours == theirs) return;
-  std::string_view here = next_line(ours);
-  std::string_view there = next_line(theirs);
-  while (here == there && !(ours.empty() && theirs.empty())) {
-    here = next_line(ours);
-    there = next_line(theirs);
+  while (!(ours.empty() && theirs.empty())) {
+    const std::string_view here = next_line(ours);
+    const std::string_view there = next_line(theirs);
+    if (here == there) continue;
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("a worker with other settings asked to join: it has '{}', and those that take part "
+                    "have '{}'",
+                    there, here),
+        "give all workers of a job the same options, and other servers to another job");
   }
-  throw Error(
-      ErrorCode::invalid_argument,
-      fmt::format(
-          "a worker with other settings asked to join: it has '{}', and those that take part have '{}'",
-          there, here),
-      "give all workers of a job the same options; another job may begin when these have left, or when the "
-      "lease of those that died is over");
 }
 
 }  // namespace gradwire::server

@@ -17,7 +17,6 @@ struct Job {
   std::uint32_t workers = 1;
   Consistency consistency{};
   ShardCodecs codecs{};
-  std::string settings{};  ///< of those that take part now: what they leave behind is of use with others
 
   void save(StateWriter& out) const;
 };
@@ -29,10 +28,11 @@ Job make_job(std::uint32_t workers, Consistency consistency, const std::string& 
 /// Throws as make_job() does, and corrupt_frame.
 Job load_job(StateReader& in, std::uint32_t kept_versions);
 
-/// What to tell a worker whose job is not the servers', settings aside; nothing where they agree.
+/// What to tell a worker whose job is not the servers'; nothing where they agree.
 std::optional<Error> difference_of(const Job& ours, const Job& theirs);
 
-/// Throws Error(invalid_argument) with the first line that differs.
+/// Of what ParameterServerClientOptions::settings says. Throws Error(invalid_argument) with the first line
+/// that differs.
 void require_same_settings(std::string_view ours, std::string_view theirs);
 
 }  // namespace gradwire::server

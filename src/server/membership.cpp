@@ -84,13 +84,15 @@ void Membership::renew(Time now) noexcept {
   for (auto& [worker, member] : members_) member.deadline = now + lease_;
 }
 
-bool Membership::is_anyone_live() const noexcept {
-  return std::ranges::any_of(members_, [](const auto& entry) { return entry.second.live; });
-}
-
 bool Membership::is_anyone_here() const noexcept {
   return std::ranges::any_of(
       members_, [](const auto& entry) { return entry.second.live && entry.second.connections > 0; });
+}
+
+bool Membership::is_anyone_here_beside(std::uint32_t worker) const noexcept {
+  return std::ranges::any_of(members_, [worker](const auto& entry) {
+    return entry.first != worker && entry.second.live && entry.second.connections > 0;
+  });
 }
 
 Time Membership::next_expiry() const noexcept {

@@ -51,9 +51,9 @@ class Membership {
   void renew(Time now) noexcept;
   /// As many as the job began with; until then the clock is 0.
   [[nodiscard]] bool have_all_joined() const noexcept { return members_.size() >= workers_; }
-  [[nodiscard]] bool is_anyone_live() const noexcept;
   /// Whether a worker that is live has a connection.
   [[nodiscard]] bool is_anyone_here() const noexcept;
+  [[nodiscard]] bool is_anyone_here_beside(std::uint32_t worker) const noexcept;
   /// When expire() has something to do next.
   [[nodiscard]] Time next_expiry() const noexcept;
 

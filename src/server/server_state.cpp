@@ -67,21 +67,22 @@ Joined ServerState::join(const Join& request, Time now) {
   }
   Job job = make_job(request.workers, request.consistency, request.push_codec, request.pull_codec,
                      options_.kept_versions);
-  job.settings = request.settings;
-  if (is_bound() && members_->is_anyone_live()) require_same_settings(job_->settings, job.settings);
   const auto difference = job_ ? difference_of(*job_, job) : std::nullopt;
   if (difference && is_bound()) throw Error(*difference);
   const Member* const before = members_ ? members_->find(request.worker) : nullptr;
   const bool is_known = before != nullptr && before->session == request.session;
+  // Who comes back was let in with what it has. The others may not be back yet, so it counts again.
+  const bool is_compared = !is_known && members_ && members_->is_anyone_here_beside(request.worker);
+  if (is_compared) require_same_settings(settings_, request.settings);
   // Whoever is gone and has left nothing is no part of the job that begins now, also where that is the same.
   if (!job_ || difference || (!is_bound() && !is_known)) {
     job_ = std::move(job);
     members_.emplace(job_->consistency, job_->workers, options_.lease);
   }
-  job_->settings = request.settings;
   std::uint64_t furthest = 0;
   for (const std::uint32_t number : ahead_) furthest = std::max(furthest, clock_of(number));
   const Member& member = members_->join(request.worker, request.session, now, furthest);
+  settings_ = request.settings;
   members_changed();
   return {.incarnation = incarnation_,
           .clock = member.clock,

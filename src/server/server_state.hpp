@@ -158,6 +158,7 @@ class ServerState {
   std::uint64_t incarnation_;
   std::uint64_t origin_;               ///< the first incarnation of those that followed each other
   std::optional<Job> job_;             ///< of the first worker that was let in
+  std::string settings_;               ///< of the worker that joined last
   std::optional<Membership> members_;  ///< since then
   std::vector<std::unique_ptr<Shard>> shards_;
   std::vector<ShardClock> shard_clocks_;

@@ -8,7 +8,7 @@
 namespace gradwire::server {
 namespace {
 
-constexpr std::uint32_t kStateVersion = 3;
+constexpr std::uint32_t kStateVersion = 2;
 
 }  // namespace
 

@@ -27,7 +27,6 @@ std::vector<Setting> common_settings(const TrainOptions& options, const Dataset&
           {"--consistency", options.modes.consistency},
           {"--push-codec", options.modes.push_codec},
           {"--pull-codec", options.modes.pull_codec},
-          {"--server-addresses", joined(options.modes.server_addresses, ",")},
           {"--codec", options.codec},
           {"--algorithm", options.algorithm},
           {"--no-error-feedback", options.error_feedback ? "left out" : "given"},

@@ -9,7 +9,8 @@
 
 namespace gradwire::trainer {
 
-/// What all ranks of a run must have been given alike, of a model with layers of these widths.
+/// What all ranks of a run must have been given alike, of a model with layers of these widths, but for the
+/// servers' addresses.
 [[nodiscard]] std::vector<Setting> common_settings(const TrainOptions& options, const Dataset& data,
                                                    const std::vector<int>& widths, std::uint64_t total_steps);
 

@@ -19,6 +19,7 @@
 #include "trainer/core_sharing.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/gemm.hpp"
+#include "trainer/joined.hpp"
 #include "trainer/loss_mean.hpp"
 #include "trainer/mlp.hpp"
 #include "trainer/modes/gradient_reducer.hpp"
@@ -97,10 +98,13 @@ class TrainingRun {
 };
 
 void TrainingRun::begin() {
-  const auto settings = common_settings(options_, data_, model_.widths(), total_steps_);
+  auto settings = common_settings(options_, data_, model_.widths(), total_steps_);
+  const std::string lines = lines_of(settings);
+  // Servers need not be told where they are; a job that goes on may find them elsewhere.
+  settings.emplace_back("--server-addresses", joined(options_.modes.server_addresses, ","));
   // Of a rank that rejoins only the servers know what the others were given.
   if (!options_.rejoin) require_agreement_on(ranks_.comm(), settings);
-  mode_ = make_mode({ranks_, options_, model_, lines_of(settings), notice_});
+  mode_ = make_mode({ranks_, options_, model_, lines, notice_});
   const int sharing = options_.rejoin ? ranks_.size() : ranks_sharing(ranks_.comm(), usable_cores());
   threads_ = options_.threads != 0 ? options_.threads : default_gemm_threads(sharing);
   set_gemm_threads(threads_);

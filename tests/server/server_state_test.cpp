@@ -115,35 +115,40 @@ TEST_F(ServerStateTest, WhoWasHereAndMadeNothingBindsNobody) {
   expect_bound();
 }
 
-TEST_F(ServerStateTest, SettingsAreComparedWithThoseOfWorkersThatLive) {
-  const auto join = [&](std::uint32_t worker, const std::string& settings, std::int64_t ms) {
-    Join request = join_request(worker, "asp");
-    request.settings = settings;
-    state_.join(request, at_ms(ms));
+TEST_F(ServerStateTest, SettingsAreComparedWithThoseOfOthersThatAreConnected) {
+  const auto request = [&](std::uint32_t worker, const std::string& settings, std::uint64_t session) {
+    Join join = join_request(worker, "asp");
+    join.session = session;
+    join.settings = settings;
+    return join;
   };
-  const auto refused = [&](const std::string& settings, const std::string& part, std::int64_t ms) {
-    expect_error(ErrorCode::invalid_argument, part, [&] { join(1, settings, ms); });
+  const auto join = [&](std::uint32_t worker, const std::string& settings, std::uint64_t session) {
+    state_.join(request(worker, settings, session), at_ms(0));
   };
-  join(0, "batch: 64\nseed: 1\n", 0);
-  refused("batch: 32\nseed: 1\n", "it has 'batch: 32', and those that take part have 'batch: 64'", 0);
-  refused("batch: 64\n", "it has 'nothing', and those that take part have 'seed: 1'", 0);
-  refused("batch: 64\nseed: 1", "a worker with other settings asked to join", 0);
-  join(1, "batch: 64\nseed: 1\n", 0);
+  const auto refused = [&](const std::string& settings, const std::string& part) {
+    expect_error(ErrorCode::invalid_argument, part, [&] { join(1, settings, 1); });
+  };
+  join(0, "batch: 64\nseed: 1\n", 7);
+  refused("batch: 32\nseed: 1\n", "it has 'batch: 32', and those that take part have 'batch: 64'");
+  refused("batch: 64\n", "it has 'nothing', and those that take part have 'seed: 1'");
+  join(1, "batch: 64\nseed: 1", 1);  // the same without a newline
   state_.make_key(whole_key("w", kCount, "sgd:lr=1"), Floats(kCount));
-  // Its lease is not over.
-  state_.gone(0, 100);
-  state_.leave(1, 101);
-  state_.gone(1, 101);
-  refused("batch: 32\n", "settings", 0);
-  const auto bytes = state_.save();
+  state_.gone(1, 1);
+  Join fewer = request(1, "batch: 32\n", 2);
+  fewer.workers = 5;
+  expect_error(ErrorCode::invalid_argument, "number of workers", [&] { state_.join(fewer, at_ms(0)); });
+  // Its own old process, connected still or not, does not mind, and neither do those that are away.
+  state_.gone(0, 7);
+  join(1, "batch: 32\n", 2);
+  expect_error(ErrorCode::invalid_argument, "'batch: 64', and those that take part have 'batch: 32'",
+               [&] { join(0, "batch: 64\nseed: 1\n", 8); });
+  // But who was let in comes back, over another connection and to a server that was started again.
+  join(0, "batch: 64\nseed: 1\n", 7);
+  refused("batch: 32\n", "'batch: 64'");
   ServerState restored({.lease = std::chrono::milliseconds(100), .incarnation = 2});
-  restored.restore(bytes, "saved", at_ms(0));
-  expect_error(ErrorCode::invalid_argument, "'batch: 64'",
-               [&] { restored.join(join_request(1, "asp"), at_ms(0)); });
-  // Nobody is left who could mind, and the values are of use to all.
-  state_.expire(at_ms(100));
-  join(1, "batch: 32\n", 100);
-  refused("batch: 64\nseed: 1\n", "'batch: 64', and those that take part have 'batch: 32'", 100);
+  restored.restore(state_.save(), "saved", at_ms(0));
+  restored.join(request(1, "batch: 16\n", 9), at_ms(0));
+  restored.join(request(0, "batch: 64\nseed: 1\n", 7), at_ms(0));
 }
 
 TEST_F(ServerStateTest, WhatAWorkerHadIsKeptForTheSameJob) {

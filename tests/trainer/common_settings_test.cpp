@@ -15,7 +15,6 @@ TEST(CommonSettings, servers_take_them_whatever_they_are) {
   TrainOptions options;
   options.codec = options.algorithm = options.straggler = text;
   options.modes.consistency = options.modes.push_codec = options.modes.pull_codec = text;
-  options.modes.server_addresses = {text, text};
   options.modes.alpha = options.min_step_ms = options.sgd.momentum = options.sgd.learning_rate =
       options.sgd.weight_decay = 1.0F / 3;
   options.batch = options.seed = options.modes.delay = options.modes.period = options.warm_start =
