@@ -19,7 +19,8 @@ CellArithmetic::CellArithmetic(bool average, int ranks, bool layered, Layout lay
       ranks_(ranks),
       layered_(layered),
       layout_(std::move(layout)),
-      codec_(std::move(codec)) {}
+      codec_(std::move(codec)),
+      plain_(compress::make_codec("none")) {}
 
 std::span<const Piece> CellArithmetic::pieces(const Segment& segment) const noexcept {
   return {layout_.pieces.data() + segment.piece_begin, layout_.pieces.data() + segment.piece_end};
@@ -55,7 +56,7 @@ bool CellArithmetic::store(const Segment& segment) const {
 }
 
 float CellArithmetic::scale(Stage stage) const noexcept {
-  const bool scaled = average_ && (stage == Stage::result || codec_->narrow_range());
+  const bool scaled = average_ && (stage == Stage::result || codec(stage).narrow_range());
   return scaled ? 1.0F / static_cast<float>(ranks_) : 1.0F;
 }
 
@@ -70,19 +71,28 @@ compress::Encode CellArithmetic::sum_of(const Piece& piece, Stage stage) const n
 
 /// Hands every piece its part of the payload.
 template <typename Visit>
-void CellArithmetic::split(const Segment& segment, std::span<const std::byte> payload, Visit visit) const {
+void CellArithmetic::split(const Segment& segment, std::span<const std::byte> payload, Stage stage,
+                           Visit visit) const {
   const auto parts = pieces(segment);
   for (const Piece& piece : parts) {
-    const std::size_t length = parts.size() == 1 ? payload.size() : codec_->max_payload(piece.count);
+    const std::size_t length = parts.size() == 1 ? payload.size() : codec(stage).max_payload(piece.count);
     visit(piece, payload.first(length));
     payload = payload.subspan(length);
   }
 }
 
+/// As finish(): a residual that would be added to a NaN is kept.
+compress::Encoded CellArithmetic::encode_plain(const compress::Encode& sum, std::byte* frame) const {
+  const bool finite = compress::finish_sum(sum, reinterpret_cast<float*>(frame), codec_->lossy());
+  return {plain_->max_payload(sum.count), finite};
+}
+
 compress::Encoded CellArithmetic::encode(const Segment& segment, Stage stage, std::byte* frame) const {
   compress::Encoded all;
   for (const Piece& piece : pieces(segment)) {
-    const compress::Encoded one = codec_->encode(sum_of(piece, stage), frame + all.bytes);
+    const compress::Encode sum = sum_of(piece, stage);
+    std::byte* to = frame + all.bytes;
+    const compress::Encoded one = stage == Stage::local ? encode_plain(sum, to) : codec_->encode(sum, to);
     all = {all.bytes + one.bytes, all.finite && one.finite};
   }
   return all;
@@ -91,22 +101,22 @@ compress::Encoded CellArithmetic::encode(const Segment& segment, Stage stage, st
 compress::Encoded CellArithmetic::add_then_encode(const Segment& segment, std::span<const std::byte> payload,
                                                   Stage stage, std::byte* frame) const {
   compress::Encoded all;
-  split(segment, payload, [&](const Piece& piece, std::span<const std::byte> part) {
+  split(segment, payload, Stage::partial, [&](const Piece& piece, std::span<const std::byte> part) {
     const compress::Encoded one =
-        codec_->add_then_encode(part, add_factor(), sum_of(piece, stage), frame + all.bytes);
+        codec_->add_then_encode(part, add_factor(Stage::partial), sum_of(piece, stage), frame + all.bytes);
     all = {all.bytes + one.bytes, all.finite && one.finite};
   });
   return all;
 }
 
-void CellArithmetic::add(const Segment& segment, std::span<const std::byte> payload) const {
-  split(segment, payload, [&](const Piece& piece, std::span<const std::byte> part) {
-    codec_->decode_add(part, buffers_[piece.tensor].work + piece.begin, piece.count, add_factor());
+void CellArithmetic::add(const Segment& segment, std::span<const std::byte> payload, Stage stage) const {
+  split(segment, payload, stage, [&](const Piece& piece, std::span<const std::byte> part) {
+    codec(stage).decode_add(part, buffers_[piece.tensor].work + piece.begin, piece.count, add_factor(stage));
   });
 }
 
 void CellArithmetic::assign(const Segment& segment, std::span<const std::byte> payload) const {
-  split(segment, payload, [&](const Piece& piece, std::span<const std::byte> part) {
+  split(segment, payload, Stage::result, [&](const Piece& piece, std::span<const std::byte> part) {
     codec_->decode_assign(part, buffers_[piece.tensor].work + piece.begin, piece.count);
   });
 }

@@ -19,12 +19,11 @@ void HostExecutor::start(std::span<const Buffer> buffers, const wire::Header& pr
                          std::uint32_t chunk_base) {
   arithmetic_.lend(buffers);
   prototype_ = prototype;
-  prototype_.codec = static_cast<std::uint8_t>(codec().id());
   chunk_base_ = chunk_base;
   std::fill(cells_.begin(), cells_.end(), CellState{});
   std::fill(peers_.begin(), peers_.end(), PeerState{});
   cells_left_ = cells_.size();
-  sends_left_ = program_.frames;
+  sends_left_ = program_.sent.frames;
   non_finite_ = false;
   if (program_.ranks == 1) {
     for (std::uint32_t index = 0; index < cells_.size(); ++index) advance(index);
@@ -55,7 +54,7 @@ bool HostExecutor::pump_receives(int peer, Channel& channel) {
     if (!state.front_checked) {
       wire::Header due = header_of(cell, awaiting);
       due.sender = static_cast<std::uint32_t>(peer);
-      check_header(frame->header, due, program_.rank, codec());
+      check_header(frame->header, due, program_.rank, arithmetic_.codec(instruction(cell, awaiting).stage));
       state.front_checked = true;
     }
     if (cell_state.next < awaiting) advance(index);
@@ -63,7 +62,8 @@ bool HostExecutor::pump_receives(int peer, Channel& channel) {
     // Results land where a partial sum may still be on its way out.
     const bool overwrites = cell.alias || instruction(cell, awaiting).action == Action::receive_keep;
     if (overwrites && cell_state.outstanding > 0) break;
-    check_payload(frame->payload, arithmetic_.pieces(segment_of(cell)), codec(), peer);
+    check_payload(frame->payload, arithmetic_.pieces(segment_of(cell)),
+                  arithmetic_.codec(instruction(cell, awaiting).stage), peer);
     consume(index, *frame);
     channel.link->pop();
     ++state.received;
@@ -125,7 +125,7 @@ void HostExecutor::advance(std::uint32_t index) {
       case Action::receive_keep: return;
       case Action::send: ++state.outstanding; break;
       case Action::encode: encoded(state, arithmetic_.encode(segment, now.stage, frame_of(cell))); break;
-      case Action::add_own: arithmetic_.add(segment, {frame_of(cell), state.frame_bytes}); break;
+      case Action::add_own: arithmetic_.add(segment, {frame_of(cell), state.frame_bytes}, now.stage); break;
       case Action::assign_own:
         if (!cell.alias) arithmetic_.assign(segment, {frame_of(cell), state.frame_bytes});
         break;
@@ -146,12 +146,13 @@ void HostExecutor::consume(std::uint32_t index, const transport::Frame& frame) {
   note(state, (frame.header.flags & wire::kFlagNonFinite) != 0);
   switch (now.action) {
     case Action::receive_add:
-      if (!cell.alias && state.next + 1 < end && instruction(cell, state.next + 1).action == Action::encode) {
+      if (!cell.alias && now.stage != Stage::local && state.next + 1 < end &&
+          instruction(cell, state.next + 1).action == Action::encode) {
         ++state.next;  // past the add; the encode is passed below
         const Stage stage = instruction(cell, state.next).stage;
         encoded(state, arithmetic_.add_then_encode(segment, frame.payload, stage, frame_of(cell)));
       } else {
-        arithmetic_.add(segment, frame.payload);
+        arithmetic_.add(segment, frame.payload, now.stage);
       }
       break;
     case Action::receive_keep:
@@ -175,7 +176,7 @@ void HostExecutor::load(const Cell& cell, CellState& state) {
 void HostExecutor::complete(const Cell& cell, CellState& state) {
   --cells_left_;
   const Instruction& last = program_.instructions[cell.instruction_end - 1];
-  if (last.action == Action::send && last.stage == Stage::partial) return;
+  if (last.action == Action::send && last.stage != Stage::result) return;
   note(state, !arithmetic_.store(segment_of(cell)));
 }
 
@@ -197,6 +198,7 @@ wire::Header HostExecutor::header_of(const Cell& cell, std::uint32_t index) cons
   const Segment& segment = segment_of(cell);
   wire::Header header = prototype_;
   header.dtype = static_cast<std::uint8_t>(arithmetic_.dtype(segment));
+  header.codec = static_cast<std::uint8_t>(arithmetic_.codec(instruction(cell, index).stage).id());
   header.layer = instruction(cell, index).layer;
   header.chunk = chunk_base_ + segment.chunk;
   header.segment = segment.index;

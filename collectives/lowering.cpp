@@ -31,6 +31,11 @@ bool has_in_phase(Collective collective) {
 
 bool has_out_phase(Collective collective) { return collective != Collective::reduce_scatter; }
 
+bool share_host(const Topology& topology, int one, int other) {
+  return !topology.hosts.empty() &&
+         topology.hosts[static_cast<std::size_t>(one)] == topology.hosts[static_cast<std::size_t>(other)];
+}
+
 std::vector<Transfer> transfers_of(const Topology& topology, Collective collective) {
   std::vector<Transfer> transfers;
   int first_round = std::numeric_limits<int>::max();
@@ -47,7 +52,11 @@ std::vector<Transfer> transfers_of(const Topology& topology, Collective collecti
                             .layer = trees.layer,
                             .chunk_begin = chunk,
                             .chunk_end = chunk + 1};
-          if (stage == Stage::result) std::swap(transfer.source, transfer.destination);
+          if (stage == Stage::result) {
+            std::swap(transfer.source, transfer.destination);
+          } else if (share_host(topology, rank, parent)) {
+            transfer.stage = Stage::local;
+          }
           first_round = std::min(first_round, transfer.round);
           transfers.push_back(transfer);
         }
@@ -104,10 +113,10 @@ class Lowering {
   void take(const Transfer& transfer) {
     if (layered_) {
       take_layer(transfer);
-    } else if (transfer.stage == Stage::partial) {
-      take_partial(transfer);
-    } else {
+    } else if (transfer.stage == Stage::result) {
       take_result(transfer);
+    } else {
+      take_partial(transfer);
     }
   }
 

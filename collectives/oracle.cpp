@@ -1,6 +1,7 @@
 #include "collectives/oracle.hpp"
 
 #include <cmath>
+#include <cstring>
 #include <deque>
 #include <map>
 #include <memory>
@@ -45,6 +46,7 @@ class Oracle {
         codec_(codec),
         average_(options.average && sums(schedule.collective)),
         layered_(schedule.layers > 1),
+        plain_(compress::make_reference_codec("none")),
         ranks_(ranks),
         state_(index(schedule.ranks)) {
     for (RankState& state : state_) state.chunks.resize(index(schedule.chunk_count));
@@ -83,8 +85,12 @@ class Oracle {
     return average_ ? 1.0F / static_cast<float>(schedule_.ranks) : 1.0F;
   }
 
+  [[nodiscard]] const compress::Codec& codec_of(Stage stage) const {
+    return stage == Stage::local ? *plain_ : codec_;
+  }
+
   [[nodiscard]] float encode_scale(Stage stage) const {
-    return stage == Stage::result || codec_.narrow_range() ? average_scale() : 1.0F;
+    return stage == Stage::result || codec_of(stage).narrow_range() ? average_scale() : 1.0F;
   }
 
   /// Frames of layers are results: what is added is what they stand for.
@@ -158,9 +164,15 @@ class Oracle {
     auto frame = std::make_shared<ChunkFrame>();
     frame->stage = step.stage;
     for (const Piece& piece : pieces_of(chunk)) {
+      auto& payload = frame->payloads.emplace_back(codec_of(step.stage).max_payload(piece.count));
+      if (step.stage == Stage::local) {
+        std::vector<float> plain(piece.count);
+        state.finite = spend_residual(data, piece, 1.0F, plain) && state.finite;
+        std::memcpy(payload.data(), plain.data(), payload.size());
+        continue;
+      }
       auto& residual = data.residuals[piece.tensor];
       float* feedback = residual.empty() ? nullptr : residual.data() + piece.begin;
-      auto& payload = frame->payloads.emplace_back(codec_.max_payload(piece.count));
       const compress::Encoded encoded =
           codec_.encode({.value = data.tensors[piece.tensor].data() + piece.begin,
                          .residual = feedback,
@@ -184,9 +196,9 @@ class Oracle {
       float* values = data.tensors[piece.tensor].data() + piece.begin;
       const auto& payload = frame->payloads[next++];
       if (step.verb == Verb::assign) {
-        codec_.decode_assign(payload, values, piece.count);
+        codec_of(frame->stage).decode_assign(payload, values, piece.count);
       } else {
-        codec_.decode_add(payload, values, piece.count, add_factor(frame->stage));
+        codec_of(frame->stage).decode_add(payload, values, piece.count, add_factor(frame->stage));
       }
     }
     ChunkState& state = state_[index(rank)].chunks[index(chunk)];
@@ -195,18 +207,26 @@ class Oracle {
 
   void finish(int rank, int chunk) {
     RankData& data = ranks_[index(rank)];
-    const float scale = average_scale();
     for (const Piece& piece : pieces_of(chunk)) {
-      auto& residual = data.residuals[piece.tensor];
-      for (std::size_t i = piece.begin; i < piece.begin + piece.count; ++i) {
-        float& value = data.tensors[piece.tensor][i];
-        if (!residual.empty()) value += residual[i];
-        const bool usable = !codec_.lossy() || std::isfinite(value);
-        data.finite = data.finite && usable;
-        value *= scale;
-        if (!residual.empty() && usable) residual[i] = 0.0F;
-      }
+      const std::span sum = std::span(data.tensors[piece.tensor]).subspan(piece.begin, piece.count);
+      data.finite = spend_residual(data, piece, average_scale(), sum) && data.finite;
     }
+  }
+
+  /// The piece's sum plus its residual, which is zero then, but where the sum is not finite; whether all are.
+  bool spend_residual(RankData& data, const Piece& piece, float scale, std::span<float> out) const {
+    bool finite = true;
+    auto& residual = data.residuals[piece.tensor];
+    for (std::size_t i = 0; i < piece.count; ++i) {
+      float value = data.tensors[piece.tensor][piece.begin + i];
+      float* rest = residual.empty() ? nullptr : &residual[piece.begin + i];
+      if (rest != nullptr) value += *rest;
+      const bool usable = !codec_.lossy() || std::isfinite(value);
+      finite = finite && usable;
+      out[i] = value * scale;
+      if (rest != nullptr && usable) *rest = 0.0F;
+    }
+    return finite;
   }
 
   const Schedule& schedule_;
@@ -214,6 +234,7 @@ class Oracle {
   const compress::Codec& codec_;
   bool average_;
   bool layered_;
+  std::shared_ptr<const compress::Codec> plain_;  ///< inside a host
   std::span<RankData> ranks_;
   std::vector<RankState> state_;
   std::map<std::pair<int, int>, std::deque<Message>> queues_;

@@ -1,5 +1,6 @@
 #include "collectives/program.hpp"
 
+#include <algorithm>
 #include <cassert>
 #include <map>
 #include <utility>
@@ -11,12 +12,15 @@ namespace {
 
 constexpr int kOwn = -1;
 
+std::size_t plain_payload(const Segment& segment) { return sizeof(float) * segment.count; }
+
 /// Builds the instructions of one chunk from the steps that touch it.
 struct ChunkBuilder {
   std::vector<Instruction> instructions;
   std::map<int, int> slot_origin;          ///< slot -> peer that it comes from, or kOwn
   std::map<int, std::size_t> awaited;      ///< slot -> index into the peer's receives, not yet consumed
   std::map<int, std::size_t> consumed_by;  ///< slot -> instruction that took it from the peer
+  bool encodes_plain = false;              ///< at Stage::local
   int kept_unassigned = 0;  ///< frames taken early for forwarding whose `assign` step has not come yet
 };
 
@@ -29,7 +33,9 @@ struct ChunkTransfer {
 class Compiler {
  public:
   Compiler(const Schedule& schedule, int rank)
-      : chunks_(static_cast<std::size_t>(schedule.chunk_count)),
+      : hosts_(schedule.hosts),
+        rank_(rank),
+        chunks_(static_cast<std::size_t>(schedule.chunk_count)),
         sends_(static_cast<std::size_t>(schedule.ranks)),
         receives_(static_cast<std::size_t>(schedule.ranks)) {
     for (const Step& step : schedule.steps[static_cast<std::size_t>(rank)]) {
@@ -65,7 +71,10 @@ class Compiler {
                   .frame_offset = program.frame_bytes,
                   .alias = codec.identity() && !layered && pieces == 1};
         // Frames start on cache lines of their own: the executor's memory for them does.
-        if (!cell.alias) program.frame_bytes += (segment.payload_bound + 63) / 64 * 64;
+        const std::size_t bytes = chunks_[chunk].encodes_plain
+                                      ? std::max(segment.payload_bound, plain_payload(segment))
+                                      : segment.payload_bound;
+        if (!cell.alias) program.frame_bytes += (bytes + 63) / 64 * 64;
         program.cells.push_back(cell);
       }
     }
@@ -84,9 +93,16 @@ class Compiler {
     for (std::size_t peer = 0; peer < sends_.size(); ++peer) {
       expand(sends_[peer], program.sends[peer]);
       expand(receives_[peer], program.receives[peer]);
-      program.frames += program.sends[peer].size();
+      const bool inside = !hosts_.empty() && hosts_[peer] == hosts_[static_cast<std::size_t>(rank_)];
       for (const auto& transfer : program.sends[peer]) {
-        program.payload_bytes += layout.segments[program.cells[transfer.cell].segment].payload_bound;
+        const Cell& cell = program.cells[transfer.cell];
+        const Segment& segment = layout.segments[cell.segment];
+        const Instruction& send = program.instructions[cell.instruction_begin + transfer.instruction];
+        const bool plain = send.stage == Stage::local;
+        const std::size_t payload = plain ? plain_payload(segment) : segment.payload_bound;
+        program.sent.add(payload);
+        if (inside) program.sent_inside.add(payload);
+        if (plain) program.sent_plain.add(payload);
       }
     }
     return program;
@@ -102,6 +118,7 @@ class Compiler {
     switch (step.verb) {
       case Verb::encode:
         builder.slot_origin[step.slot] = kOwn;
+        builder.encodes_plain = step.stage == Stage::local;
         append(Action::encode, -1);
         break;
       case Verb::recv: {
@@ -154,6 +171,8 @@ class Compiler {
     builder.consumed_by[step.slot] = instruction;
   }
 
+  const std::vector<int>& hosts_;  ///< of the schedule
+  int rank_;
   std::vector<ChunkBuilder> chunks_;
   std::vector<std::vector<ChunkTransfer>> sends_;     ///< [peer]
   std::vector<std::vector<ChunkTransfer>> receives_;  ///< [peer]

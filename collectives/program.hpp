@@ -47,6 +47,21 @@ struct Transfer {
   std::uint32_t instruction = 0;
 };
 
+/// What frames take.
+struct Volume {
+  std::uint64_t payload_bytes = 0;  ///< by the codec's bound
+  std::uint64_t frames = 0;
+
+  /// Headers included.
+  [[nodiscard]] std::uint64_t wire_bytes() const noexcept {
+    return payload_bytes + frames * wire::kHeaderBytes;
+  }
+  void add(std::uint64_t payload) noexcept {
+    payload_bytes += payload;
+    ++frames;
+  }
+};
+
 /// A rank's share of a schedule, laid out over a set of tensors. Immutable.
 struct Program {
   int rank = 0;
@@ -57,14 +72,10 @@ struct Program {
   /// Per peer, in list order, which is the order of the frames between the two ranks.
   std::vector<std::vector<Transfer>> sends;
   std::vector<std::vector<Transfer>> receives;
-  std::size_t frame_bytes = 0;      ///< memory for frames that do not alias
-  std::uint64_t payload_bytes = 0;  ///< sent by one run, by the codec's bound
-  std::uint64_t frames = 0;         ///< sent by one run
-
-  /// Sent by one run, headers included.
-  [[nodiscard]] std::uint64_t wire_bytes() const noexcept {
-    return payload_bytes + frames * wire::kHeaderBytes;
-  }
+  std::size_t frame_bytes = 0;  ///< memory for frames that do not alias
+  Volume sent;                  ///< by one run
+  Volume sent_inside;           ///< of that, to ranks of the same host
+  Volume sent_plain;            ///< of that, at Stage::local
 };
 
 /// Throws Error(unsupported) when a codec of variable size meets segments of several pieces.

@@ -20,15 +20,16 @@ struct Resolved {
 /// "ring", ...; "binomial" for the collectives that know one algorithm only.
 std::string_view algorithm_name(Collective collective, Algorithm algorithm) noexcept;
 
-/// Only the name: "auto" becomes what choose_algorithm says.
+/// Only the name: "auto" becomes what choose_algorithm says, "hierarchical" what choose_hierarchical does.
 Algorithm resolve_algorithm(Collective collective, std::string_view algorithm, const compress::Codec& codec,
-                            std::span<const std::size_t> counts, int ranks);
+                            std::span<const std::size_t> counts, int ranks, std::span<const int> hosts = {});
 
 /// Resolves `algorithm` ("auto" allowed) for tensors of `counts` elements that share a codec, makes the
 /// schedule, and lays it out. A barrier carries one element, whatever the counts. Throws Error:
-/// invalid_argument for an unknown algorithm, rank count or root, unsupported for what make_schedule refuses
-/// and for a codec whose block does not fit into a frame.
+/// invalid_argument for an unknown algorithm, rank count, root or hosts, unsupported for what make_schedule
+/// refuses and for a codec whose block does not fit into a frame.
 Resolved resolve(Collective collective, std::string_view algorithm, const compress::Codec& codec,
-                 std::span<const std::size_t> counts, int ranks, int root = 0);
+                 std::span<const std::size_t> counts, int ranks, int root = 0,
+                 std::span<const int> hosts = {});
 
 }  // namespace gradwire::collectives

@@ -1,5 +1,6 @@
 #include "collectives/schedule.hpp"
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -23,13 +24,19 @@ bool rooted(Collective collective) {
 }
 
 bool chunk_per_rank(Algorithm algorithm) {
-  return algorithm != Algorithm::tree && algorithm != Algorithm::one_shot;
+  return algorithm != Algorithm::tree && algorithm != Algorithm::one_shot && !is_hierarchical(algorithm);
 }
 
-std::size_t transfers(Collective collective, Algorithm algorithm, int ranks) {
-  const auto p = static_cast<std::size_t>(ranks);
-  const bool quadratic = !rooted(collective) && algorithm != Algorithm::tree;
-  return 2 * (p - 1) * (quadratic ? p : 1);
+std::size_t transfers(Collective collective, Algorithm algorithm, int ranks, std::span<const int> hosts) {
+  std::size_t nodes = static_cast<std::size_t>(ranks);
+  std::size_t stripes = 1;
+  if (is_hierarchical(algorithm) && !hosts.empty()) {
+    std::vector<std::size_t> ranks_of(nodes, 0);
+    for (const int host : hosts) stripes = std::max(stripes, ++ranks_of[static_cast<std::size_t>(host)]);
+    nodes = static_cast<std::size_t>(*std::ranges::max_element(hosts)) + 1;
+  }
+  const bool quadratic = !rooted(collective) && between_hosts(algorithm) != Algorithm::tree;
+  return 2 * static_cast<std::size_t>(ranks - 1) * stripes * (quadratic ? nodes : 1);
 }
 
 }  // namespace
@@ -57,7 +64,14 @@ std::string_view to_string(Verb verb) noexcept {
   return "unknown";
 }
 
-std::string_view to_string(Stage stage) noexcept { return stage == Stage::partial ? "partial" : "result"; }
+std::string_view to_string(Stage stage) noexcept {
+  switch (stage) {
+    case Stage::partial: return "partial";
+    case Stage::result: return "result";
+    case Stage::local: return "local";
+  }
+  return "unknown";
+}
 
 Collective parse_collective(std::string_view name) {
   std::string names;
@@ -69,23 +83,30 @@ Collective parse_collective(std::string_view name) {
               fmt::format("use one of {}", names));
 }
 
-Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, int root) {
+Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, int root,
+                       std::span<const int> hosts) {
   if (ranks < 1) {
     throw Error(ErrorCode::invalid_argument, fmt::format("a schedule for {} ranks was asked for", ranks),
                 "use at least one rank");
   }
-  if (transfers(collective, algorithm, ranks) > kMaxTransfers) {
+  check_hosts(ranks, hosts);
+  if (transfers(collective, algorithm, ranks, hosts) > kMaxTransfers) {
     throw Error(ErrorCode::unsupported,
                 fmt::format("{} of {} ranks by {} has more steps than this library lists",
                             to_string(collective), ranks, to_string(algorithm)),
                 "use fewer ranks, or the tree algorithm");
   }
+  const auto scheduled = [&](const Topology& topology) {
+    Schedule schedule = lower(topology, collective);
+    schedule.hosts.assign(hosts.begin(), hosts.end());
+    return schedule;
+  };
   if (rooted(collective)) {
     if (root < 0 || root >= ranks) {
       throw Error(ErrorCode::invalid_argument, fmt::format("root {} is not one of {} ranks", root, ranks),
                   fmt::format("use a root between 0 and {}", ranks - 1));
     }
-    return lower(binomial_topology(ranks, collective == Collective::barrier ? 0 : root), collective);
+    return scheduled(binomial_topology(ranks, collective == Collective::barrier ? 0 : root));
   }
   if (collective != Collective::allreduce && !chunk_per_rank(algorithm)) {
     throw Error(ErrorCode::unsupported,
@@ -93,7 +114,11 @@ Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, in
                             to_string(algorithm)),
                 "use ring, two-shot, halving-doubling or auto");
   }
-  return lower(make_topology(algorithm, ranks), collective);
+  return scheduled(make_topology(algorithm, ranks, hosts));
+}
+
+Algorithm choose_hierarchical(bool lossy, int hosts) noexcept {
+  return lossy && hosts <= kTwoShotRanks ? Algorithm::hierarchical_two_shot : Algorithm::hierarchical_ring;
 }
 
 Algorithm choose_algorithm(Collective collective, std::size_t payload_bytes, bool lossy, int ranks) noexcept {

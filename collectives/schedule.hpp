@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -27,8 +28,12 @@ std::string_view to_string(Verb verb) noexcept;  ///< "encode", ...
 
 /// Whether a frame is a partial sum on its way in or a result on its way out. Averaging divides when a result
 /// is encoded.
-enum class Stage : std::uint8_t { partial, result };
-std::string_view to_string(Stage stage) noexcept;  ///< "partial", "result"
+enum class Stage : std::uint8_t {
+  partial,
+  result,
+  local,  ///< a partial sum that does not leave its host: float32 as it is, whatever the codec
+};
+std::string_view to_string(Stage stage) noexcept;  ///< "partial", "result", "local"
 
 struct Step {
   Verb verb = Verb::encode;
@@ -58,7 +63,7 @@ inline constexpr int kIncomingSlot = 2;  ///< a child's partial sum, used up by 
 /// - A run of several chunks is one with consecutive numbers that one transfer carries; encode and add steps
 ///   follow its cut.
 /// - The steps of one chunk on one rank, without layers:
-///     allreduce, not the owner: [recv add]* encode(partial) send, recv(result) assign send*
+///     allreduce, not the owner: [recv add]* encode(partial or local) send, recv(result) assign send*
 ///     allreduce, the owner:     [recv add]+ encode(result) send+ assign of its own frame
 ///     reduce-scatter:           the same up to the first send; the owner ends with finish
 ///     allgather, broadcast:     encode(result) send+ assign on the owner, recv assign send* elsewhere
@@ -73,6 +78,7 @@ struct Schedule {
   int chunk_count = 1;
   int layers = 1;
   std::vector<int> owner;                ///< [chunk]; for one-shot 0
+  std::vector<int> hosts{};                ///< [rank], or empty: each rank has a host of its own
   std::vector<std::vector<Step>> steps;  ///< [rank]
 };
 
@@ -86,13 +92,18 @@ inline constexpr std::size_t kMaxTransfers = std::size_t{1} << 21U;
 /// The schedule of `collective` by `algorithm`. broadcast and barrier use a binomial tree from `root`
 /// (barrier: in and out of rank 0) whatever the algorithm. reduce_scatter and allgather need an algorithm
 /// with one chunk per rank (ring, two-shot, halving-doubling): others throw Error(unsupported), and so do
-/// more than kMaxTransfers. ranks >= 1 and a root among them, else Error(invalid_argument).
-Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, int root = 0);
+/// more than kMaxTransfers. ranks >= 1, a root among them, and `hosts` as in Schedule, else
+/// Error(invalid_argument).
+Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, int root = 0,
+                       std::span<const int> hosts = {});
 
 /// The default, a pure function so that all ranks agree. `payload_bytes` is the whole tensor's, encoded.
 /// allreduce: one-shot while (p-1) * payload_bytes <= 8 KiB, two-shot for lossy codecs up to 32 ranks, ring
 /// for the rest. reduce-scatter, allgather: two-shot for lossy codecs and for payloads up to 64 KiB, up to 32
 /// ranks, ring for the rest. broadcast, barrier: a tree, which is always the binomial one.
 Algorithm choose_algorithm(Collective collective, std::size_t payload_bytes, bool lossy, int ranks) noexcept;
+
+/// What "hierarchical" stands for: two-shot between up to 32 hosts for lossy codecs, ring for the rest.
+Algorithm choose_hierarchical(bool lossy, int hosts) noexcept;
 
 }  // namespace gradwire::collectives

@@ -38,15 +38,34 @@ struct Topology {
   int chunk_count = 1;
   int layers = 1;
   std::vector<std::vector<ChunkTrees>> chunks;  ///< [chunk][layer]
+  /// hosts[r] is the number of rank r's host, numbers from 0 in the order of the hosts' first ranks; where
+  /// two ranks share one, partial sums between them are not compressed. Empty: no two do, as far as this
+  /// matters.
+  std::vector<int> hosts{};
 };
 
-enum class Algorithm { ring, two_shot, tree, halving_doubling, one_shot };
+/// The hierarchical ones do inside a host what needs no link, and between hosts what their names say.
+enum class Algorithm {
+  ring,
+  two_shot,
+  tree,
+  halving_doubling,
+  one_shot,
+  hierarchical_ring,
+  hierarchical_two_shot,
+  hierarchical_tree,
+  hierarchical_halving_doubling,
+};
 
-std::string_view to_string(
-    Algorithm algorithm) noexcept;  ///< "ring", "two-shot", "tree", "halving-doubling", "one-shot"
-/// Throws Error(invalid_argument) listing the names. "auto" is not an algorithm: see choose_algorithm.
+/// "ring", "two-shot", "tree", "halving-doubling", "one-shot", "hierarchical:ring", ...
+std::string_view to_string(Algorithm algorithm) noexcept;
+/// Throws Error(invalid_argument) listing the names. "auto" and "hierarchical" are not algorithms: see
+/// choose_algorithm and choose_hierarchical.
 Algorithm parse_algorithm(std::string_view name);
 std::span<const Algorithm> all_algorithms() noexcept;
+/// What it does between hosts: "ring" for "hierarchical:ring", and itself for those that know no hosts.
+Algorithm between_hosts(Algorithm algorithm) noexcept;
+inline bool is_hierarchical(Algorithm algorithm) noexcept { return between_hosts(algorithm) != algorithm; }
 
 // One pure function per file.
 Topology ring_topology(int ranks);
@@ -54,9 +73,16 @@ Topology two_shot_topology(int ranks);
 Topology tree_topology(int ranks);
 Topology halving_doubling_topology(int ranks);
 Topology one_shot_topology(int ranks);
+/// `between`, a topology without layers whose ranks are hosts, with the ranks of each host put below.
+Topology hierarchical_topology(const Topology& between, std::span<const int> hosts);
 /// A binomial tree from or to `root`: what broadcast and barrier use whatever the algorithm.
 Topology binomial_topology(int ranks, int root);
 
-Topology make_topology(Algorithm algorithm, int ranks);
+/// Throws Error(invalid_argument) unless `hosts` is empty (each rank has a host of its own) or numbers the
+/// hosts of `ranks` ranks as Topology does.
+void check_hosts(int ranks, std::span<const int> hosts);
+
+/// Throws what check_hosts does.
+Topology make_topology(Algorithm algorithm, int ranks, std::span<const int> hosts = {});
 
 }  // namespace gradwire::collectives

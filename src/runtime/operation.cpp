@@ -126,7 +126,7 @@ std::shared_ptr<Operation> build_operation(Collective collective, std::span<cons
   }
   for (Part& part : operation->parts) {
     part.buffers.resize(part.tensors.size());
-    operation->wire_bytes += part.executor.program().wire_bytes();
+    operation->wire_bytes += part.executor.program().sent.wire_bytes();
   }
   operation->bind(tensors);
   return operation;

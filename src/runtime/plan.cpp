@@ -33,7 +33,10 @@ std::uint64_t Plan::wire_bytes() const { return operation().wire_bytes; }
 std::map<std::string, std::uint64_t> Plan::wire_bytes_by_codec() const {
   std::map<std::string, std::uint64_t> bytes;
   for (const auto& part : operation().parts) {
-    bytes[part.executor.codec().spec()] += part.executor.program().wire_bytes();
+    const auto& program = part.executor.program();
+    const std::uint64_t plain = program.sent_plain.wire_bytes();
+    if (plain > 0) bytes["none"] += plain;
+    bytes[part.executor.codec().spec()] += program.sent.wire_bytes() - plain;
   }
   return bytes;
 }
@@ -41,7 +44,7 @@ std::map<std::string, std::uint64_t> Plan::wire_bytes_by_codec() const {
 std::string Plan::algorithm() const {
   const auto& parts = operation().parts;
   const auto largest = std::max_element(parts.begin(), parts.end(), [](const auto& a, const auto& b) {
-    return a.executor.program().payload_bytes < b.executor.program().payload_bytes;
+    return a.executor.program().sent.payload_bytes < b.executor.program().sent.payload_bytes;
   });
   return largest == parts.end() ? "none"
                                 : std::string(algorithm_name(operation().collective, largest->algorithm));

@@ -17,7 +17,7 @@ struct Case {
   Algorithm algorithm = Algorithm::ring;
 
   [[nodiscard]] Schedule schedule(int ranks, int root = 0) const {
-    return make_schedule(collective, algorithm, ranks, root);
+    return make_schedule(collective, algorithm, ranks, root, ragged_hosts(ranks));
   }
   [[nodiscard]] std::string name() const {
     return fmt::format("{} by {}", to_string(collective), to_string(algorithm));

@@ -15,6 +15,7 @@
 #include "collectives/oracle.hpp"
 #include "collectives/resolve.hpp"
 #include "fake_network.hpp"
+#include "tests/support/every_algorithm.hpp"
 #include "tests/support/quick.hpp"
 
 namespace gradwire::collectives::testing {
@@ -44,10 +45,12 @@ struct Job {
   unsigned seed = 1;
   Collective collective = Collective::allreduce;
   int root = 0;
+  std::vector<int> hosts = ragged_hosts(ranks);
 
   [[nodiscard]] std::string describe() const {
-    return fmt::format("{} {} {} ranks {} counts {} capacity {} seed {}", to_string(collective), algorithm,
-                       codec, ranks, fmt::join(counts, ","), capacity, seed);
+    return fmt::format("{} {} {} ranks {} hosts {} counts {} capacity {} seed {}", to_string(collective),
+                       algorithm, codec, ranks, fmt::join(hosts, ","), fmt::join(counts, ","), capacity,
+                       seed);
   }
 };
 
@@ -59,7 +62,8 @@ class World {
         network_(job.ranks, job.capacity, job.seed),
         random_(job.seed + 1),
         codec_(compress::make_codec(job.codec)),
-        resolved_(resolve(job.collective, job.algorithm, *codec_, job.counts, job.ranks, job.root)) {
+        resolved_(
+            resolve(job.collective, job.algorithm, *codec_, job.counts, job.ranks, job.root, job.hosts)) {
     if (mutate) mutate(resolved_.schedule);
     for (int rank = 0; rank < job.ranks; ++rank) {
       executors_.push_back(std::make_unique<HostExecutor>(

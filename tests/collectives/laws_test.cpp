@@ -138,13 +138,8 @@ TEST(ContributionCheck, RejectsAFoldThatEncodesTwice) {
   EXPECT_THAT(check_contributions(schedule), Contains(HasSubstr("second time")));
 }
 
-INSTANTIATE_TEST_SUITE_P(Every, Laws, ::testing::ValuesIn(every_case()), [](const auto& tested) {
-  std::string name = tested.param.name();
-  for (char& letter : name) {
-    if (letter == ' ' || letter == '-') letter = '_';
-  }
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Every, Laws, ::testing::ValuesIn(every_case()),
+                         [](const auto& tested) { return identifier(tested.param.name()); });
 
 }  // namespace
 }  // namespace gradwire::collectives

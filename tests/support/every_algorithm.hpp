@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cctype>
 #include <string>
 #include <vector>
 
@@ -19,14 +21,26 @@ inline std::vector<std::string> algorithm_names() {
 inline std::vector<collectives::Algorithm> reduce_scatter_algorithms() {
   std::vector<collectives::Algorithm> algorithms;
   for (const auto algorithm : collectives::all_algorithms()) {
-    if (make_topology(algorithm, 3).chunk_count == 3) algorithms.push_back(algorithm);
+    if (make_topology(algorithm, 3).chunk_count == 3 && !is_hierarchical(algorithm))
+      algorithms.push_back(algorithm);
   }
   return algorithms;
 }
 
+/// Hosts of three, one and two ranks in turn, as a job gets them that takes what is free.
+inline std::vector<int> ragged_hosts(int ranks) {
+  std::vector<int> hosts;
+  for (int host = 0; static_cast<int>(hosts.size()) < ranks; ++host) {
+    const int size = std::array{3, 1, 2}[static_cast<std::size_t>(host % 3)];
+    for (int i = 0; i < size && static_cast<int>(hosts.size()) < ranks; ++i) hosts.push_back(host);
+  }
+  return hosts;
+}
+
 /// What a test that is instantiated with this name may be called.
 inline std::string identifier(std::string name) {
-  std::replace(name.begin(), name.end(), '-', '_');
+  std::ranges::replace_if(
+      name, [](unsigned char letter) { return std::isalnum(letter) == 0; }, '_');
   return name;
 }
 
