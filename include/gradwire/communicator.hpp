@@ -57,9 +57,11 @@ struct CommunicatorOptions {
 
 /// What one operation does with its tensors.
 struct OperationOptions {
-  std::string codec = "none";      ///< "none", "fp16", "bf16", "onebit", "onebit:block=256,scale=l2"
-  std::string algorithm = "auto";  ///< "ring", "two-shot", "tree", "halving-doubling", "one-shot"
-  bool average = false;            ///< divide the sum by the world size
+  std::string codec = "none";  ///< "none", "fp16", "bf16", "onebit", "onebit:block=256,scale=l2"
+  /// "ring", "two-shot", "tree", "halving-doubling", "one-shot"; "hierarchical:ring" and so on (not
+  /// one-shot), or "hierarchical", which chooses one of those.
+  std::string algorithm = "auto";
+  bool average = false;  ///< divide the sum by the world size
   OnNonFinite on_non_finite = OnNonFinite::error;
   int root = 0;           ///< broadcast
   std::uint32_t tag = 0;  ///< any number; ranks whose tags differ for an operation get order_mismatch
@@ -94,7 +96,9 @@ class GRADWIRE_EXPORT Plan {
 
   /// Bytes of frames (headers included) that one run sends from this rank.
   [[nodiscard]] std::uint64_t wire_bytes() const;
-  /// The same by codec.
+  /// Of these, bytes to ranks on the same host.
+  [[nodiscard]] std::uint64_t wire_bytes_inside() const;
+  /// wire_bytes() by codec.
   [[nodiscard]] std::map<std::string, std::uint64_t> wire_bytes_by_codec() const;
   /// The algorithm in use, "auto" resolved; that of the largest part when tensors use different codecs.
   [[nodiscard]] std::string algorithm() const;
@@ -175,6 +179,9 @@ class GRADWIRE_EXPORT Communicator {
   [[nodiscard]] Traffic traffic() const;
   /// The codec that an operation asking for `codec` uses here: CommunicatorOptions::codec may replace it.
   [[nodiscard]] std::string codec_in_use(const std::string& codec) const;
+  /// [rank]: the number of its host, numbers from 0 in the order of the hosts' first ranks. With a link rate
+  /// every rank is a host.
+  [[nodiscard]] std::vector<int> hosts() const;
   /// "shm", "tcp", "inproc" for a peer.
   [[nodiscard]] std::string transport_to(int peer) const;
   /// Gives the communicator up on all ranks: operations in flight end here and with peer_lost, naming this

@@ -14,7 +14,7 @@ namespace gradwire::inspect {
 /// One step of a rank, as `gradwire plan` prints it.
 struct Step {
   std::string verb;   ///< "encode", "send", "recv", "add", "assign", "finish"
-  std::string stage;  ///< "partial", "result"
+  std::string stage;  ///< "partial", "result", "local" (a partial sum inside a host)
   int chunk_begin = 0;
   int chunk_end = 0;
   int peer = -1;
@@ -25,8 +25,9 @@ struct Step {
 
 struct RankSchedule {
   std::vector<Step> steps;
-  std::uint64_t sent_bytes = 0;  ///< payload bytes for the asked tensor
-  int sends = 0;                 ///< send steps; each is as many frames as its chunks have segments
+  std::uint64_t sent_bytes = 0;    ///< payload bytes for the asked tensor
+  std::uint64_t inside_bytes = 0;  ///< of these, to ranks on the same host
+  int sends = 0;                   ///< send steps; each is as many frames as its chunks have segments
 };
 
 struct Description {
@@ -46,9 +47,11 @@ struct Address {
 };
 
 /// The schedule of `collective` ("allreduce", "reduce-scatter", "allgather", "broadcast", "barrier") of one
-/// float32 tensor of `count` elements (a barrier's is 1). Throws Error(invalid_argument, unsupported).
+/// float32 tensor of `count` elements (a barrier's is 1). `hosts` as Communicator::hosts(); empty: each rank
+/// has a host of its own. Throws Error(invalid_argument, unsupported).
 GRADWIRE_EXPORT Description describe(const std::string& collective, const std::string& algorithm,
-                                     const std::string& codec, int ranks, std::size_t count);
+                                     const std::string& codec, int ranks, std::size_t count,
+                                     const std::vector<int>& hosts = {});
 
 /// The right answer: what an allreduce of one float32 tensor gives on every rank, bit for bit, computed in
 /// this thread with scalar codecs. inputs[r] is rank r's tensor; residuals[r] (empty: none; no entries at
@@ -58,7 +61,8 @@ GRADWIRE_EXPORT Description describe(const std::string& collective, const std::s
 GRADWIRE_EXPORT std::vector<float> oracle_allreduce(const std::string& algorithm, const std::string& codec,
                                                     bool average,
                                                     const std::vector<std::vector<float>>& inputs,
-                                                    std::vector<std::vector<float>>& residuals);
+                                                    std::vector<std::vector<float>>& residuals,
+                                                    const std::vector<int>& hosts = {});
 
 /// Names for --help and messages.
 GRADWIRE_EXPORT std::vector<std::string> algorithms();

@@ -30,8 +30,9 @@ struct BenchResult {
   double min_us = 0;
   double median_us = 0;
   double p99_us = 0;
-  std::uint64_t wire_bytes_per_rank = 0;  ///< of the rank that sends most
-  std::optional<bool> identical;          ///< the same bits on all ranks; empty when not checked
+  std::uint64_t wire_bytes_per_rank = 0;       ///< of the rank that sends most
+  std::uint64_t wire_bytes_between_hosts = 0;  ///< of all ranks
+  std::optional<bool> identical;               ///< the same bits on all ranks; empty when not checked
   std::optional<bool> equals_oracle;
 
   [[nodiscard]] double algbw() const { return static_cast<double>(bytes) / median_us * 1e-3; }

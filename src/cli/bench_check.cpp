@@ -57,8 +57,10 @@ void note(std::string& first, const std::string& difference) {
 }
 
 /// Rank 0: runs the oracle beside what the ranks have got.
-void judge(const BenchCase& one, int ranks, const std::vector<std::vector<float>>& results,
-           const std::vector<Prints>& prints, BenchResult& result, std::string& first) {
+void judge(const BenchCase& one, const std::vector<int>& hosts,
+           const std::vector<std::vector<float>>& results, const std::vector<Prints>& prints,
+           BenchResult& result, std::string& first) {
+  const int ranks = static_cast<int>(hosts.size());
   const std::size_t count = one.values.size();
   const bool lossy = !one.residual.empty();
   Inputs inputs(static_cast<std::size_t>(ranks), std::vector<float>(count));
@@ -76,7 +78,7 @@ void judge(const BenchCase& one, int ranks, const std::vector<std::vector<float>
     }
     const auto at = static_cast<std::size_t>(operation);
     const auto want =
-        inspect::oracle_allreduce(one.plan.algorithm(), one.codec, one.average, inputs, residuals);
+        inspect::oracle_allreduce(one.plan.algorithm(), one.codec, one.average, inputs, residuals, hosts);
     expect(compare(results[at], want, operation));
     if (one.codec == "none") expect(compare_with_double(results[at], inputs, one.average, operation));
     const std::uint64_t want_print = hash_bits(want);
@@ -127,7 +129,7 @@ std::string check_against_oracle(BenchCase& one, Communicator& communicator, Ben
       }
     }
     result.identical = identical;
-    judge(one, communicator.world_size(), results, prints, result, first);
+    judge(one, communicator.hosts(), results, prints, result, first);
   }
   // The others wait where they notice when somebody dies, however long the oracle takes.
   communicator.barrier();

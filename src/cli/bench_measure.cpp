@@ -49,13 +49,16 @@ void measure(BenchCase& one, Communicator& communicator, BenchBoard& board, cons
   }
 
   const auto slowest = slowest_times(times, board);
-  const auto all_bytes = board.gather(std::to_string(one.plan.wire_bytes()));
+  const std::array<std::uint64_t, 2> sent{one.plan.wire_bytes(), one.plan.wire_bytes_inside()};
+  const auto all_sent = board.gather(pack(std::vector<std::uint64_t>(sent.begin(), sent.end())));
   if (communicator.rank() != 0) return;
   result.min_us = slowest.front() * 1e6;
   result.median_us = quantile(slowest, 0.5) * 1e6;
   result.p99_us = quantile(slowest, 0.99) * 1e6;
-  for (const auto& text : all_bytes) {
-    result.wire_bytes_per_rank = std::max<std::uint64_t>(result.wire_bytes_per_rank, std::stoull(text));
+  for (const auto& text : all_sent) {
+    const auto bytes = unpack<std::uint64_t>(text);
+    result.wire_bytes_per_rank = std::max(result.wire_bytes_per_rank, bytes[0]);
+    result.wire_bytes_between_hosts += bytes[0] - bytes[1];
   }
 }
 

@@ -60,6 +60,7 @@ nlohmann::ordered_json bench_json(const std::vector<BenchResult>& results) {
          {"algbw_GBps", result.algbw()},
          {"busbw_GBps", result.busbw()},
          {"wire_bytes_per_rank", result.wire_bytes_per_rank},
+         {"wire_bytes_between_hosts", result.wire_bytes_between_hosts},
          {"identical", json_verdict(result.identical)},
          {"equals_oracle", json_verdict(result.equals_oracle)}});
   }

@@ -88,7 +88,9 @@ std::vector<std::string> process_transports() {
 
 std::string known_transports() { return fmt::format("auto, {}", fmt::join(process_transports(), ", ")); }
 
-std::string known_algorithms() { return fmt::format("auto, {}", fmt::join(inspect::algorithms(), ", ")); }
+std::string known_algorithms() {
+  return fmt::format("auto, hierarchical, {}", fmt::join(inspect::algorithms(), ", "));
+}
 
 void add_rank_options(CLI::App& command, RankOptions& options) {
   command

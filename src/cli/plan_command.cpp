@@ -16,18 +16,23 @@ namespace {
 
 constexpr const char* kFooter = R"(
 The steps of a rank are in the order that it prefers; those on different chunks may overlap. A send's peer is
-who gets the frame, a recv's who it comes from. Sent bytes are payloads, without the 64 bytes of header per frame.
+who gets the frame, a recv's who it comes from. Sent bytes are payloads, without the 64 bytes of header per frame;
+of these, bytes inside go to ranks on the same host, of which there are several with --hosts only.
 
 Examples:
   gradwire plan --algorithm ring --ranks 4
   gradwire plan --algorithm tree --ranks 8 --rank 3 --codec onebit --bytes 64M
-  gradwire plan --algorithm two-shot --ranks 4 --collective reduce-scatter --summary)";
+  gradwire plan --algorithm two-shot --ranks 4 --collective reduce-scatter --summary
+  gradwire plan --algorithm hierarchical:ring --hosts 8,8,8,4 --codec onebit --bytes 64M --summary)";
+
+constexpr int kMostRanks = 4096;
 
 struct PlanCommand {
   std::string collective = "allreduce";
   std::string algorithm = "auto";
   std::string codec = "none";
   int ranks = 0;
+  std::vector<int> hosts;  ///< ranks on each; empty: one
   std::size_t bytes = 1U << 20U;
   int rank = -1;
   bool summary = false;
@@ -61,18 +66,22 @@ std::string steps_table(const inspect::Description& plan, int only) {
 std::string summary_table(const inspect::Description& plan) {
   std::vector<std::vector<std::string>> rows;
   std::uint64_t sent = 0;
+  std::uint64_t inside = 0;
   std::size_t steps = 0;
   int sends = 0;
   for (std::size_t r = 0; r < plan.ranks.size(); ++r) {
     const auto& rank = plan.ranks[r];
     rows.push_back({std::to_string(r), std::to_string(rank.steps.size()), std::to_string(rank.sends),
-                    std::to_string(rank.sent_bytes)});
+                    std::to_string(rank.sent_bytes), std::to_string(rank.inside_bytes)});
     sent += rank.sent_bytes;
+    inside += rank.inside_bytes;
     steps += rank.steps.size();
     sends += rank.sends;
   }
-  rows.push_back({"all", std::to_string(steps), std::to_string(sends), std::to_string(sent)});
-  return aligned({"rank", "steps", "sends", "sent bytes"}, {true, true, true, true}, rows);
+  rows.push_back(
+      {"all", std::to_string(steps), std::to_string(sends), std::to_string(sent), std::to_string(inside)});
+  return aligned({"rank", "steps", "sends", "sent bytes", "bytes inside"}, {true, true, true, true, true},
+                 rows);
 }
 
 std::string to_json(const PlanCommand& command, const inspect::Description& plan) {
@@ -84,6 +93,7 @@ std::string to_json(const PlanCommand& command, const inspect::Description& plan
   out["chunks"] = plan.chunk_count;
   out["layers"] = plan.layers;
   out["rounds"] = plan.rounds;
+  if (!command.hosts.empty()) out["hosts"] = command.hosts;
   out["ranks"] = nlohmann::ordered_json::array();
   for (const auto& rank : plan.ranks) {
     auto steps = nlohmann::ordered_json::array();
@@ -97,13 +107,36 @@ std::string to_json(const PlanCommand& command, const inspect::Description& plan
                        {"slot", step.slot},
                        {"layer", step.layer}});
     }
-    out["ranks"].push_back(
-        {{"sent_bytes", rank.sent_bytes}, {"sends", rank.sends}, {"steps", std::move(steps)}});
+    out["ranks"].push_back({{"sent_bytes", rank.sent_bytes},
+                            {"inside_bytes", rank.inside_bytes},
+                            {"sends", rank.sends},
+                            {"steps", std::move(steps)}});
   }
   return json_text(out);
 }
 
-void run(const PlanCommand& command) {
+/// The host of each rank.
+std::vector<int> place_ranks(const std::vector<int>& ranks_on) {
+  std::vector<int> hosts;
+  for (std::size_t host = 0; host < ranks_on.size(); ++host) {
+    hosts.insert(hosts.end(), static_cast<std::size_t>(ranks_on[host]), static_cast<int>(host));
+  }
+  return hosts;
+}
+
+void run(PlanCommand& command) {
+  const std::vector<int> hosts = place_ranks(command.hosts);
+  if (!hosts.empty()) {
+    const int placed = static_cast<int>(hosts.size());
+    if (command.ranks != 0 && command.ranks != placed) {
+      throw UsageError(fmt::format("--ranks {}, and --hosts has {}", command.ranks, placed));
+    }
+    command.ranks = placed;
+  }
+  if (command.ranks == 0) throw UsageError("how many ranks? give --ranks P, or --hosts N,N,...");
+  if (command.ranks > kMostRanks) {
+    throw UsageError(fmt::format("{} ranks; plan at most {}", command.ranks, kMostRanks));
+  }
   if (command.rank >= command.ranks) {
     throw UsageError(fmt::format("--rank {} is too large for {}: the first one is 0", command.rank,
                                  count(command.ranks, "rank")));
@@ -114,7 +147,7 @@ void run(const PlanCommand& command) {
   inspect::Description plan;
   check_usage([&] {
     plan = inspect::describe(command.collective, command.algorithm, command.codec, command.ranks,
-                             command.bytes / sizeof(float));
+                             command.bytes / sizeof(float), hosts);
   });
   if (!command.json.empty()) write_text(command.json, to_json(command, plan));
   if (command.json == "-") return;
@@ -134,9 +167,14 @@ void add_plan_command(CLI::App& app) {
       app.add_subcommand("plan", "Print what each rank does in a collective, without running it");
   auto command = std::make_shared<PlanCommand>();
   sub->add_option("--ranks", command->ranks, "How many ranks")
-      ->required()
-      ->check(CLI::Range(1, 4096))
+      ->check(CLI::Range(1, kMostRanks))
       ->type_name("P");
+  sub->add_option("--hosts", command->hosts,
+                  "How many ranks each host has; else each rank has a host of its own")
+      ->delimiter(',')
+      ->check(CLI::Range(1, kMostRanks))
+      ->expected(1, kMostRanks)
+      ->type_name("N,N,...");
   sub->add_option("--algorithm", command->algorithm, known_algorithms())
       ->type_name("NAME")
       ->capture_default_str();

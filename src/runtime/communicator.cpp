@@ -104,8 +104,7 @@ Plan Communicator::plan_broadcast(std::span<const OperationTensor> tensors, cons
 
 Plan Communicator::make_plan(Collective collective, std::span<const OperationTensor> tensors,
                              const OperationOptions& options) {
-  return {engine_, runtime::build_operation(collective, tensors, options, rank(), world_size(),
-                                            engine_->options().codec)};
+  return {engine_, engine_->build(collective, tensors, options)};
 }
 
 std::string Communicator::codec_in_use(const std::string& codec) const {
@@ -131,6 +130,10 @@ Communicator Communicator::split(int color) {
 }
 
 Traffic Communicator::traffic() const { return engine_->traffic(); }
+std::vector<int> Communicator::hosts() const {
+  const auto hosts = engine_->hosts();
+  return hosts.empty() ? std::vector<int>{0} : std::vector<int>(hosts.begin(), hosts.end());
+}
 std::string Communicator::transport_to(int peer) const { return engine_->transport_to(peer); }
 void Communicator::abort() noexcept { engine_->abort(); }
 void Communicator::start_progress_thread() { engine_->start_progress_thread(); }

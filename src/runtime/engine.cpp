@@ -52,6 +52,12 @@ Engine::~Engine() {
   }
 }
 
+std::shared_ptr<Operation> Engine::build(collectives::Collective collective,
+                                         std::span<const OperationTensor> tensors,
+                                         const OperationOptions& options) const {
+  return build_operation(collective, tensors, options, {rank(), world_size(), hosts()}, options_.codec);
+}
+
 std::shared_ptr<Operation> Engine::cached(collectives::Collective collective,
                                           std::span<const OperationTensor> tensors,
                                           const OperationOptions& options) {
@@ -67,7 +73,7 @@ std::shared_ptr<Operation> Engine::cached(collectives::Collective collective,
       return cache_.back();
     }
   }
-  auto operation = build_operation(collective, tensors, options, rank(), world_size(), options_.codec);
+  auto operation = build(collective, tensors, options);
   const std::lock_guard lock(mutex_);
   if (cache_.size() == kCachedOperations) cache_.erase(cache_.begin());
   cache_.push_back(operation);

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -36,8 +37,16 @@ class Engine final : public base::WorkSource, public std::enable_shared_from_thi
 
   [[nodiscard]] int rank() const noexcept { return options_.rank; }
   [[nodiscard]] int world_size() const noexcept { return options_.world_size; }
+  /// See Communicator::hosts(); empty for a rank alone.
+  [[nodiscard]] std::span<const int> hosts() const noexcept {
+    return endpoint_ ? std::span(endpoint_->hosts()) : std::span<const int>();
+  }
   [[nodiscard]] const CommunicatorOptions& options() const noexcept { return options_; }
 
+  /// An operation of this communicator's ranks, not run yet.
+  [[nodiscard]] std::shared_ptr<Operation> build(collectives::Collective collective,
+                                                 std::span<const OperationTensor> tensors,
+                                                 const OperationOptions& options) const;
   /// An operation for a call without a plan: built, or taken from those that are idle and have the same
   /// shape.
   std::shared_ptr<Operation> cached(collectives::Collective collective,

@@ -35,17 +35,37 @@ Step describe_step(const collectives::Step& step) {
           .round = step.round};
 }
 
-RankSchedule describe_rank(const std::vector<collectives::Step>& steps,
-                           const std::vector<std::size_t>& chunks) {
+/// Bytes of each chunk as a frame of each kind.
+struct ChunkBytes {
+  std::vector<std::size_t> encoded;
+  std::vector<std::size_t> plain;  ///< of float32
+};
+
+ChunkBytes bytes_of(const collectives::Layout& layout) {
+  ChunkBytes bytes{.encoded = collectives::chunk_payloads(layout), .plain = {}};
+  bytes.plain.resize(bytes.encoded.size(), 0);
+  for (const auto& segment : layout.segments) bytes.plain[segment.chunk] += sizeof(float) * segment.count;
+  return bytes;
+}
+
+RankSchedule describe_rank(const collectives::Schedule& schedule, std::size_t number,
+                           const ChunkBytes& chunks) {
+  const auto& steps = schedule.steps[number];
+  const auto& hosts = schedule.hosts;
   RankSchedule rank;
   rank.steps.reserve(steps.size());
   for (const auto& step : steps) {
     rank.steps.push_back(describe_step(step));
     if (step.verb != collectives::Verb::send) continue;
     ++rank.sends;
+    const auto& sizes = step.stage == collectives::Stage::local ? chunks.plain : chunks.encoded;
+    std::uint64_t bytes = 0;
     for (int chunk = step.chunk_begin; chunk < step.chunk_end; ++chunk) {
-      rank.sent_bytes += chunks[static_cast<std::size_t>(chunk)];
+      bytes += sizes[static_cast<std::size_t>(chunk)];
     }
+    rank.sent_bytes += bytes;
+    const bool inside = !hosts.empty() && hosts[number] == hosts[static_cast<std::size_t>(step.peer)];
+    if (inside) rank.inside_bytes += bytes;
   }
   return rank;
 }
@@ -75,7 +95,7 @@ void check_tensors(const std::vector<std::vector<float>>& inputs,
 }  // namespace
 
 Description describe(const std::string& collective, const std::string& algorithm, const std::string& codec,
-                     int ranks, std::size_t count) {
+                     int ranks, std::size_t count, const std::vector<int>& hosts) {
   const auto kind = collectives::parse_collective(collective);
   const auto parsed = compress::make_codec(codec);
   if (count > kMostElements) {
@@ -83,12 +103,12 @@ Description describe(const std::string& collective, const std::string& algorithm
                 fmt::format("use at most {}", kMostElements));
   }
   const std::array<std::size_t, 1> counts{kind == collectives::Collective::barrier ? 1 : count};
-  const auto resolved = collectives::resolve_algorithm(kind, algorithm, *parsed, counts, ranks);
-  const auto schedule = collectives::make_schedule(kind, resolved, ranks);
+  const auto resolved = collectives::resolve_algorithm(kind, algorithm, *parsed, counts, ranks, hosts);
+  const auto schedule = collectives::make_schedule(kind, resolved, ranks, 0, hosts);
   // Bytes don't depend on how chunks are cut into segments.
   const auto layout = collectives::make_layout(counts, *parsed, schedule.chunk_count,
                                                std::numeric_limits<std::size_t>::max());
-  const auto chunks = collectives::chunk_payloads(layout);
+  const auto chunks = bytes_of(layout);
 
   Description description{.algorithm = std::string(collectives::algorithm_name(kind, resolved)),
                           .codec = parsed->spec(),
@@ -96,24 +116,25 @@ Description describe(const std::string& collective, const std::string& algorithm
                           .layers = schedule.layers,
                           .rounds = 0,
                           .ranks = {}};
-  for (const auto& steps : schedule.steps) {
-    for (const auto& step : steps) {
+  for (std::size_t rank = 0; rank < schedule.steps.size(); ++rank) {
+    for (const auto& step : schedule.steps[rank]) {
       if (step.peer >= 0) description.rounds = std::max(description.rounds, step.round + 1);
     }
-    description.ranks.push_back(describe_rank(steps, chunks));
+    description.ranks.push_back(describe_rank(schedule, rank, chunks));
   }
   return description;
 }
 
 std::vector<float> oracle_allreduce(const std::string& algorithm, const std::string& codec, bool average,
                                     const std::vector<std::vector<float>>& inputs,
-                                    std::vector<std::vector<float>>& residuals) {
+                                    std::vector<std::vector<float>>& residuals,
+                                    const std::vector<int>& hosts) {
   check_tensors(inputs, residuals);
   const base::FloatMode float_mode;
   const auto reference = compress::make_reference_codec(codec);
   const std::array<std::size_t, 1> counts{inputs.front().size()};
   const auto resolved = collectives::resolve(collectives::Collective::allreduce, algorithm, *reference,
-                                             counts, static_cast<int>(inputs.size()));
+                                             counts, static_cast<int>(inputs.size()), 0, hosts);
   std::vector<collectives::RankData> data(inputs.size());
   for (std::size_t rank = 0; rank < inputs.size(); ++rank) {
     data[rank].tensors.push_back(inputs[rank]);

@@ -80,11 +80,11 @@ std::string describe_operation(Collective collective, std::span<const OperationT
 }
 
 std::shared_ptr<Operation> build_operation(Collective collective, std::span<const OperationTensor> tensors,
-                                           const OperationOptions& options, int rank, int ranks,
+                                           const OperationOptions& options, const Place& place,
                                            const std::string& codec_override) {
   check_tensors(tensors);
-  if (options.root < 0 || options.root >= ranks) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("root {} of {} ranks", options.root, ranks),
+  if (options.root < 0 || options.root >= place.ranks) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("root {} of {} ranks", options.root, place.ranks),
                 "choose a root from 0 to world size - 1");
   }
   auto operation = std::make_shared<Operation>();
@@ -107,8 +107,9 @@ std::shared_ptr<Operation> build_operation(Collective collective, std::span<cons
     const auto codec = compress::make_codec(spec);
     std::vector<std::size_t> counts;
     for (const auto i : indices) counts.push_back(tensors[i].tensor.count);
-    auto resolved = collectives::resolve(collective, options.algorithm, *codec, counts, ranks, options.root);
-    auto program = collectives::compile(resolved.schedule, resolved.layout, *codec, rank);
+    auto resolved = collectives::resolve(collective, options.algorithm, *codec, counts, place.ranks,
+                                         options.root, place.hosts);
+    auto program = collectives::compile(resolved.schedule, resolved.layout, *codec, place.rank);
     const bool average =
         options.average && (collective == Collective::allreduce || collective == Collective::reduce_scatter);
     operation->parts.push_back(Part{

@@ -59,10 +59,17 @@ struct Operation {
 /// `codec_override` replaces every codec but "none" when it is not empty.
 const std::string& codec_in_use(const std::string& asked, const std::string& codec_override) noexcept;
 
+/// A rank among the others; hosts as in collectives::Topology.
+struct Place {
+  int rank = 0;
+  int ranks = 1;
+  std::span<const int> hosts;
+};
+
 /// Throws Error(invalid_argument, unsupported).
 std::shared_ptr<Operation> build_operation(collectives::Collective collective,
                                            std::span<const OperationTensor> tensors,
-                                           const OperationOptions& options, int rank, int ranks,
+                                           const OperationOptions& options, const Place& place,
                                            const std::string& codec_override);
 
 /// What ranks must agree on but for the tag, as one line; equal lines can share an Operation after bind().

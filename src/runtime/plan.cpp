@@ -30,6 +30,12 @@ void Plan::run() { start().wait(); }
 
 std::uint64_t Plan::wire_bytes() const { return operation().wire_bytes; }
 
+std::uint64_t Plan::wire_bytes_inside() const {
+  std::uint64_t bytes = 0;
+  for (const auto& part : operation().parts) bytes += part.executor.program().sent_inside.wire_bytes();
+  return bytes;
+}
+
 std::map<std::string, std::uint64_t> Plan::wire_bytes_by_codec() const {
   std::map<std::string, std::uint64_t> bytes;
   for (const auto& part : operation().parts) {

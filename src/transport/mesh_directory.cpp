@@ -1,6 +1,7 @@
 #include "transport/mesh_directory.hpp"
 
 #include <algorithm>
+#include <map>
 #include <thread>
 
 #include "transport/rendezvous_keys.hpp"
@@ -50,6 +51,18 @@ void MeshDirectory::read_again(int peer) {
   std::this_thread::sleep_for(kRereadPause);
   const auto bytes = store_.get(key_of(peer), milliseconds{0});
   if (bytes) records_[static_cast<std::size_t>(peer)] = read_record(*bytes, peer, options_);
+}
+
+std::vector<int> MeshDirectory::hosts() const {
+  std::vector<int> hosts;
+  std::map<std::string, int> numbers;
+  for (const AddressRecord& record : records_) {
+    // Where links are slowed down each rank stands for a host.
+    const std::string name = options_.link_rate > 0 ? std::to_string(hosts.size()) : record.group;
+    const int next = static_cast<int>(numbers.size());
+    hosts.push_back(numbers.try_emplace(name, next).first->second);
+  }
+  return hosts;
 }
 
 void MeshDirectory::throw_if_others_failed() {

@@ -28,6 +28,8 @@ class MeshDirectory {
   [[nodiscard]] const AddressRecord& of(int rank) const { return records_[static_cast<std::size_t>(rank)]; }
   [[nodiscard]] const AddressRecord& own() const { return of(options_.rank); }
   [[nodiscard]] bool is_on_this_host(int rank) const { return of(rank).host == own().host; }
+  /// As Endpoint::hosts().
+  [[nodiscard]] std::vector<int> hosts() const;
 
  private:
   [[nodiscard]] std::string key_of(int rank) const;

@@ -41,8 +41,12 @@ Patience patience_for(int ranks_here) noexcept {
 }
 
 MeshEndpoint::MeshEndpoint(int rank, std::vector<std::unique_ptr<PeerLink>> links,
-                           std::shared_ptr<const Doorbell> bell, Patience patience)
-    : rank_(rank), links_(std::move(links)), sleeper_(std::move(bell)), patience_(patience) {
+                           std::shared_ptr<const Doorbell> bell, Patience patience, std::vector<int> hosts)
+    : rank_(rank),
+      links_(std::move(links)),
+      hosts_(std::move(hosts)),
+      sleeper_(std::move(bell)),
+      patience_(patience) {
   for (const auto& link : links_) {
     if (!link) continue;
     if (auto* ring = dynamic_cast<RingLink*>(link.get())) {

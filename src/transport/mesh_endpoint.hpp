@@ -23,12 +23,13 @@ class MeshEndpoint final : public Endpoint {
   /// `links` is by rank, with a null at this rank's own place. `bell` is what the peers ring. Throws
   /// Error(system).
   MeshEndpoint(int rank, std::vector<std::unique_ptr<PeerLink>> links, std::shared_ptr<const Doorbell> bell,
-               Patience patience);
+               Patience patience, std::vector<int> hosts = {});
   ~MeshEndpoint() override;
   MeshEndpoint(const MeshEndpoint&) = delete;
   MeshEndpoint& operator=(const MeshEndpoint&) = delete;
 
   [[nodiscard]] Link& link(int peer) override;
+  [[nodiscard]] const std::vector<int>& hosts() const noexcept override { return hosts_; }
   bool progress() override;
   void wait(Clock::time_point deadline) override;
   void wake() noexcept override;
@@ -49,6 +50,7 @@ class MeshEndpoint final : public Endpoint {
   std::vector<std::unique_ptr<PeerLink>> links_;
   std::vector<RingLink*> rings_;    ///< those of links_ that need no system call to advance
   std::vector<PeerLink*> sockets_;  ///< the others
+  std::vector<int> hosts_;
   Sleeper sleeper_;
   std::atomic<bool> woken_{false};
   bool ended_ = false;       ///< closed or aborted

@@ -116,7 +116,8 @@ std::unique_ptr<Endpoint> Mesher::finish() {
         options_.link_rate, rate, options_.check_payload);
   }
   return std::make_unique<MeshEndpoint>(options_.rank, std::move(links), bell_,
-                                        rate ? Patience::sleep : patience_for(ranks_here));
+                                        rate ? Patience::sleep : patience_for(ranks_here),
+                                        directory_.hosts());
 }
 
 }  // namespace

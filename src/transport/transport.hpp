@@ -83,6 +83,10 @@ class Endpoint {
   /// The link to `peer`; never called with this rank itself.
   [[nodiscard]] virtual Link& link(int peer) = 0;
 
+  /// [rank]: the number of its host, numbers from 0 in the order of the hosts' first ranks; empty where
+  /// nobody asks, or all have one of their own.
+  [[nodiscard]] virtual const std::vector<int>& hosts() const noexcept = 0;
+
   /// Moves bytes without blocking; true when anything moved. Throws Error when a peer died (no goodbye), sent
   /// an abort, or sent garbage, whichever link it was.
   virtual bool progress() = 0;

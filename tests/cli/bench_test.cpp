@@ -145,8 +145,9 @@ TEST(BenchReport, JsonHasTheDocumentedFields) {
   EXPECT_DOUBLE_EQ(json["algbw_GBps"], 4.0);
   EXPECT_DOUBLE_EQ(json["busbw_GBps"], 6.0);
   EXPECT_TRUE(json["identical"].is_null()) << "not checked";
-  for (const char* name : {"ranks", "transport", "algorithm", "codec", "bytes", "time_us", "algbw_GBps",
-                           "busbw_GBps", "wire_bytes_per_rank", "identical", "equals_oracle"}) {
+  for (const char* name :
+       {"ranks", "transport", "algorithm", "codec", "bytes", "time_us", "algbw_GBps", "busbw_GBps",
+        "wire_bytes_per_rank", "wire_bytes_between_hosts", "identical", "equals_oracle"}) {
     EXPECT_TRUE(json.contains(name)) << name;
   }
   EXPECT_EQ(json.size(), 11U);

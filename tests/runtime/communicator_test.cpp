@@ -93,7 +93,9 @@ TEST_P(EveryAlgorithm, EqualsTheOracle) {
         const auto inputs = noise_of_all(ranks, count);
         std::vector<std::vector<float>> residuals = noise_of_all(ranks, count, 5);
         auto expected_residuals = residuals;
-        const auto expected = inspect::oracle_allreduce(GetParam(), codec, true, inputs, expected_residuals);
+        const std::vector<int> one_host(static_cast<std::size_t>(ranks), 0);
+        const auto expected =
+            inspect::oracle_allreduce(GetParam(), codec, true, inputs, expected_residuals, one_host);
         expect_ranks(ranks, [&](Communicator& communicator) {
           const auto rank = static_cast<std::size_t>(communicator.rank());
           auto values = inputs[rank];

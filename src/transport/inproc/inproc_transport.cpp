@@ -105,7 +105,8 @@ std::unique_ptr<Endpoint> connect_inproc(const EndpointOptions& options, Store& 
     links[static_cast<std::size_t>(peer)] = std::make_unique<RingLink>(std::move(parts));
   }
   return std::make_unique<MeshEndpoint>(options.rank, std::move(links), room->bell(options.rank),
-                                        patience_for(options.world_size));
+                                        patience_for(options.world_size),
+                                        std::vector<int>(static_cast<std::size_t>(options.world_size), 0));
 }
 
 }  // namespace gradwire::transport
