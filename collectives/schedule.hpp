@@ -78,7 +78,7 @@ struct Schedule {
   int chunk_count = 1;
   int layers = 1;
   std::vector<int> owner;                ///< [chunk]; for one-shot 0
-  std::vector<int> hosts{};                ///< [rank], or empty: each rank has a host of its own
+  std::vector<int> hosts{};              ///< [rank], or empty: each rank has a host of its own
   std::vector<std::vector<Step>> steps;  ///< [rank]
 };
 

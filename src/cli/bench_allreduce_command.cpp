@@ -21,8 +21,9 @@ namespace {
 
 constexpr const char* kFooter = R"(
 A repetition's time is that of the slowest rank. algbw is bytes/median, busbw is algbw * 2(ranks-1)/ranks, in
-GB/s; wire B/rank is what the rank that sends most sends, headers included. --check compares two operations, the second
-with the first one's residuals, bit for bit with the oracle and across ranks, and exits with 1 when a bit differs.
+GB/s; wire B/rank is what the rank that sends most sends, headers included, and between hosts what all ranks send
+to other hosts' ranks. --check compares two operations, the second with the first one's residuals, bit for bit with
+the oracle and across ranks, and exits with 1 when a bit differs.
 
 Examples:
   gradwire bench allreduce --ranks 4

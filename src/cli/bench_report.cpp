@@ -11,7 +11,7 @@ namespace {
 
 Table table() {
   return Table({{"transport", 9, false},
-                {"algorithm", 16, false},
+                {"algorithm", 29, false},
                 {"codec", 8, false},
                 {"size", 7, true},
                 {"min us", 9, true},
@@ -20,6 +20,7 @@ Table table() {
                 {"algbw", 7, true},
                 {"busbw", 7, true},
                 {"wire B/rank", 11, true},
+                {"between hosts", 13, true},
                 {"identical", 9, false},
                 {"oracle", 6, false}});
 }
@@ -43,7 +44,8 @@ std::string bench_row(const BenchResult& result) {
                       readable_time(result.min_us), readable_time(result.median_us),
                       readable_time(result.p99_us), fmt::format("{:.3f}", result.algbw()),
                       fmt::format("{:.3f}", result.busbw()), std::to_string(result.wire_bytes_per_rank),
-                      verdict(result.identical), verdict(result.equals_oracle)});
+                      std::to_string(result.wire_bytes_between_hosts), verdict(result.identical),
+                      verdict(result.equals_oracle)});
 }
 
 nlohmann::ordered_json bench_json(const std::vector<BenchResult>& results) {

@@ -150,7 +150,7 @@ TEST(BenchReport, JsonHasTheDocumentedFields) {
         "wire_bytes_per_rank", "wire_bytes_between_hosts", "identical", "equals_oracle"}) {
     EXPECT_TRUE(json.contains(name)) << name;
   }
-  EXPECT_EQ(json.size(), 11U);
+  EXPECT_EQ(json.size(), 12U);
 }
 
 TEST(Table, LinesUp) {
