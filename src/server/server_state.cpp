@@ -142,13 +142,13 @@ KeyMade ServerState::make_key(const MakeKey& request, std::span<const float> val
   }
   Shard& shard = this->shard(known->second);
   if (shard.id().total != id.total) {
-    refuse(fmt::format("key '{}' has {} elements here, and {} at another worker", id.key, id.total,
+    refuse(fmt::format("key '{}' has {} elements here, and {} where it was made known", id.key, id.total,
                        shard.id().total),
            "give the key the same size everywhere");
   }
   if (shard.id().optimizer != id.optimizer) {
-    refuse(fmt::format("key '{}' has optimizer '{}' here, and '{}' at another worker", id.key, id.optimizer,
-                       shard.id().optimizer),
+    refuse(fmt::format("key '{}' has optimizer '{}' here, and '{}' where it was made known", id.key,
+                       id.optimizer, shard.id().optimizer),
            "give the key the same optimizer everywhere");
   }
   if (!(shard.id() == id)) require_own_place(id);

@@ -71,7 +71,8 @@ void ServerState::read(StateReader& in, const std::string& name, Time now) {
     throw Error(
         ErrorCode::version_mismatch,
         fmt::format("snapshot {} is of the job '{}', and this server's job is '{}'", name, job, options_.job),
-        "give the option job the one that it is of, or the option snapshot_dir another folder");
+        "give the option job (or GRADWIRE_JOB) the one that it is of, or the option snapshot_dir another "
+        "folder");
   }
   if (in.read<std::uint8_t>() == 0) return;
   job_ = load_job(in, options_.kept_versions);

@@ -93,10 +93,12 @@ TEST_F(Serve, ASnapshotOfAnotherJobIsRefused) {
   leave_snapshot();
   const Ended ended = serve("--snapshot-dir kept --job second");
   EXPECT_EQ(ended.status, 2);
-  EXPECT_THAT(ended.out, AllOf(HasSubstr("version_mismatch: snapshot kept/server-0.0"),
-                               HasSubstr(" is of the job 'first', and this server's job is 'second'; give "
-                                         "the option job the one that it is of, or the option snapshot_dir "
-                                         "another folder")));
+  EXPECT_THAT(
+      ended.out,
+      AllOf(HasSubstr("version_mismatch: snapshot kept/server-0.0"),
+            HasSubstr(" is of the job 'first', and this server's job is 'second'; give "
+                      "the option job (or GRADWIRE_JOB) the one that it is of, or the option snapshot_dir "
+                      "another folder")));
   EXPECT_EQ(serve("--snapshot-dir kept --job first").status, 0) << "which is still there";
 }
 

@@ -78,7 +78,7 @@ TEST_F(ClientErrors, InitsThatDiffer) {
   as_another([](auto& client) {
     std::vector<float> longer(40'016);
     expect_error(ErrorCode::invalid_argument,
-                 "key 'key' has 40016 elements here, and 40000 at another worker",
+                 "key 'key' has 40016 elements here, and 40000 where it was made known",
                  [&] { client.init("key", longer); });
   });
   as_another([](auto& client) {
