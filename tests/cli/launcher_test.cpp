@@ -58,7 +58,7 @@ TEST(Launcher, KeepsTheNameOfAJobThatHasOne) {
 /// Ranks that have set out, and may be lost from then on.
 LaunchOptions begun(int ranks, const std::string& script) {
   LaunchOptions options =
-      shell(ranks, "printf '\\1\\0\\0\\0\\0\\0\\0\\0' >&${GRADWIRE_JOB_BEGINNING#*:};" + script);
+      shell(ranks, R"(printf '\1\0\0\0\0\0\0\0' >&${GRADWIRE_JOB_BEGINNING#*:};)" + script);
   options.command.front() = "bash";  // sh knows descriptors of one digit
   options.survival.ranks = true;
   return options;

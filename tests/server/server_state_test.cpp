@@ -220,8 +220,8 @@ TEST_F(ServerStateTest, MakeKeyRefusesWhatDoesNotFit) {
   const auto refused = [&](const std::string& part, const MakeKey& request, std::size_t count) {
     expect_error(ErrorCode::invalid_argument, part, [&] { state_.make_key(request, Floats(count)); });
   };
-  refused("'w' has 65 elements here, and 64 at another", whole_key("w", 65, "sgd:lr=1"), 65);
-  refused("'sgd:lr=0.5' here, and 'sgd:lr=1' at another", whole_key("w", 64, "sgd:lr=0.5"), 64);
+  refused("'w' has 65 elements here, and 64 where", whole_key("w", 65, "sgd:lr=1"), 65);
+  refused("'sgd:lr=0.5' here, and 'sgd:lr=1' where", whole_key("w", 64, "sgd:lr=0.5"), 64);
   refused("'rate=1' is no option", whole_key("w", 64, "sgd:rate=1"), 64);
   refused("elements 16 to 64 of key 'w'",
           {.key = "w", .optimizer = "sgd:lr=1", .total = 64, .first = 16, .count = 48}, 48);
