@@ -83,7 +83,8 @@ void CellArithmetic::split(const Segment& segment, std::span<const std::byte> pa
 
 /// As finish(): a residual that would be added to a NaN is kept.
 compress::Encoded CellArithmetic::encode_plain(const compress::Encode& sum, std::byte* frame) const {
-  const bool finite = compress::finish_sum(sum, reinterpret_cast<float*>(frame), codec_->lossy());
+  if (!codec_->lossy()) return plain_->encode(sum, frame);
+  const bool finite = compress::finish_sum(sum, reinterpret_cast<float*>(frame), true);
   return {plain_->max_payload(sum.count), finite};
 }
 

@@ -136,6 +136,12 @@ void HostExecutor::advance(std::uint32_t index) {
   }
 }
 
+/// Whether adding and then encoding is one pass, with frames of one codec.
+bool HostExecutor::can_fuse(const Cell& cell, const Instruction& add, const Instruction& next) noexcept {
+  return !cell.alias && add.stage != Stage::local && next.action == Action::encode &&
+         next.stage != Stage::local;
+}
+
 void HostExecutor::consume(std::uint32_t index, const transport::Frame& frame) {
   const Cell& cell = program_.cells[index];
   const Segment& segment = segment_of(cell);
@@ -146,8 +152,7 @@ void HostExecutor::consume(std::uint32_t index, const transport::Frame& frame) {
   note(state, (frame.header.flags & wire::kFlagNonFinite) != 0);
   switch (now.action) {
     case Action::receive_add:
-      if (!cell.alias && now.stage != Stage::local && state.next + 1 < end &&
-          instruction(cell, state.next + 1).action == Action::encode) {
+      if (state.next + 1 < end && can_fuse(cell, now, instruction(cell, state.next + 1))) {
         ++state.next;  // past the add; the encode is passed below
         const Stage stage = instruction(cell, state.next).stage;
         encoded(state, arithmetic_.add_then_encode(segment, frame.payload, stage, frame_of(cell)));

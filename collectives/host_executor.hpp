@@ -85,6 +85,8 @@ class HostExecutor {
   void advance(std::uint32_t index);
   void complete(const Cell& cell, CellState& state);
   void load(const Cell& cell, CellState& state);
+  [[nodiscard]] static bool can_fuse(const Cell& cell, const Instruction& add,
+                                     const Instruction& next) noexcept;
   void consume(std::uint32_t index, const transport::Frame& frame);
   void reap(int peer, Channel& channel);
   void encoded(CellState& state, const compress::Encoded& result) noexcept;

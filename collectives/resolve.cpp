@@ -14,6 +14,13 @@ namespace {
 
 constexpr std::size_t kMaxPlainElements = wire::kMaxPayload / sizeof(float);
 
+/// Whether any frame of it is raw because it does not leave its host.
+bool stays_inside(const Schedule& schedule) {
+  return std::ranges::any_of(schedule.steps, [](const auto& steps) {
+    return std::ranges::find(steps, Stage::local, &Step::stage) != steps.end();
+  });
+}
+
 }  // namespace
 
 std::string_view algorithm_name(Collective collective, Algorithm algorithm) noexcept {
@@ -31,6 +38,19 @@ Algorithm resolve_algorithm(Collective collective, std::string_view algorithm, c
   return choose_algorithm(collective, total_payload(counts, codec), codec.lossy(), ranks);
 }
 
+void check_blocks(const Schedule& schedule, const compress::Codec& codec,
+                  std::span<const std::size_t> counts) {
+  const std::size_t largest = counts.empty() ? 0 : *std::ranges::max_element(counts);
+  const std::size_t block = std::min(codec.block(), largest);
+  const bool plain = stays_inside(schedule);
+  const std::size_t bytes = std::max(codec.max_payload(block), plain ? sizeof(float) * block : 0);
+  if (bytes <= wire::kMaxPayload) return;
+  throw Error(ErrorCode::unsupported,
+              fmt::format("one block of '{}' takes {} bytes{}, and a frame carries {}", codec.spec(), bytes,
+                          plain ? " inside a host" : "", wire::kMaxPayload),
+              "use a smaller block");
+}
+
 Resolved resolve(Collective collective, std::string_view algorithm, const compress::Codec& codec,
                  std::span<const std::size_t> counts, int ranks, int root, std::span<const int> hosts) {
   constexpr std::array<std::size_t, 1> kOneElement{1};
@@ -42,19 +62,11 @@ Resolved resolve(Collective collective, std::string_view algorithm, const compre
   resolved.schedule = make_schedule(collective, resolved.algorithm, ranks, root, hosts);
   const int chunks = resolved.schedule.chunk_count;
   std::size_t segment_payload = choose_segment_payload(payload_bytes, chunks);
+  const bool plain = stays_inside(resolved.schedule);
+  check_blocks(resolved.schedule, codec, counts);
   // A frame inside a host carries the same elements as one between hosts, uncompressed.
-  const bool plain = is_hierarchical(resolved.algorithm) && collective == Collective::allreduce;
   if (plain) segment_payload = std::min(segment_payload, codec.max_payload(kMaxPlainElements));
   resolved.layout = make_layout(counts, codec, chunks, segment_payload);
-  for (const Segment& segment : resolved.layout.segments) {
-    const std::size_t bytes =
-        plain ? std::max(segment.payload_bound, sizeof(float) * segment.count) : segment.payload_bound;
-    if (bytes <= wire::kMaxPayload) continue;
-    throw Error(ErrorCode::unsupported,
-                fmt::format("one block of '{}' takes {} bytes{}, and a frame carries {}", codec.spec(), bytes,
-                            plain ? " inside a host" : "", wire::kMaxPayload),
-                "use a smaller block");
-  }
   return resolved;
 }
 

@@ -24,6 +24,10 @@ std::string_view algorithm_name(Collective collective, Algorithm algorithm) noex
 Algorithm resolve_algorithm(Collective collective, std::string_view algorithm, const compress::Codec& codec,
                             std::span<const std::size_t> counts, int ranks, std::span<const int> hosts = {});
 
+/// Throws Error(unsupported) when a block of tensors of `counts` elements does not fit into a frame.
+void check_blocks(const Schedule& schedule, const compress::Codec& codec,
+                  std::span<const std::size_t> counts);
+
 /// Resolves `algorithm` ("auto" allowed) for tensors of `counts` elements that share a codec, makes the
 /// schedule, and lays it out. A barrier carries one element, whatever the counts. Throws Error:
 /// invalid_argument for an unknown algorithm, rank count, root or hosts, unsupported for what make_schedule

@@ -27,7 +27,10 @@ bool chunk_per_rank(Algorithm algorithm) {
   return algorithm != Algorithm::tree && algorithm != Algorithm::one_shot && !is_hierarchical(algorithm);
 }
 
+/// As many as there may be.
 std::size_t transfers(Collective collective, Algorithm algorithm, int ranks, std::span<const int> hosts) {
+  const std::size_t edges = 2 * static_cast<std::size_t>(ranks - 1);
+  if (rooted(collective)) return edges;
   std::size_t nodes = static_cast<std::size_t>(ranks);
   std::size_t stripes = 1;
   if (is_hierarchical(algorithm) && !hosts.empty()) {
@@ -35,8 +38,8 @@ std::size_t transfers(Collective collective, Algorithm algorithm, int ranks, std
     for (const int host : hosts) stripes = std::max(stripes, ++ranks_of[static_cast<std::size_t>(host)]);
     nodes = static_cast<std::size_t>(*std::ranges::max_element(hosts)) + 1;
   }
-  const bool quadratic = !rooted(collective) && between_hosts(algorithm) != Algorithm::tree;
-  return 2 * static_cast<std::size_t>(ranks - 1) * stripes * (quadratic ? nodes : 1);
+  const std::size_t chunks = between_hosts(algorithm) == Algorithm::tree ? 2 : nodes;
+  return edges * chunks * stripes;
 }
 
 }  // namespace

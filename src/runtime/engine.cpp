@@ -61,7 +61,7 @@ std::shared_ptr<Operation> Engine::build(collectives::Collective collective,
 std::shared_ptr<Operation> Engine::cached(collectives::Collective collective,
                                           std::span<const OperationTensor> tensors,
                                           const OperationOptions& options) {
-  const std::string description = describe_operation(collective, tensors, options, options_.codec);
+  const std::string description = describe_operation(collective, tensors, options, hosts(), options_.codec);
   {
     const std::lock_guard lock(mutex_);
     for (auto entry = cache_.begin(); entry != cache_.end(); ++entry) {

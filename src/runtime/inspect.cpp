@@ -105,6 +105,7 @@ Description describe(const std::string& collective, const std::string& algorithm
   const std::array<std::size_t, 1> counts{kind == collectives::Collective::barrier ? 1 : count};
   const auto resolved = collectives::resolve_algorithm(kind, algorithm, *parsed, counts, ranks, hosts);
   const auto schedule = collectives::make_schedule(kind, resolved, ranks, 0, hosts);
+  collectives::check_blocks(schedule, *parsed, counts);
   // Bytes don't depend on how chunks are cut into segments.
   const auto layout = collectives::make_layout(counts, *parsed, schedule.chunk_count,
                                                std::numeric_limits<std::size_t>::max());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -67,8 +68,14 @@ std::uint64_t chain_hash(std::uint64_t order_hash, std::uint64_t fingerprint) no
 }
 
 std::string describe_operation(Collective collective, std::span<const OperationTensor> tensors,
-                               const OperationOptions& options, const std::string& codec_override) {
+                               const OperationOptions& options, std::span<const int> hosts,
+                               const std::string& codec_override) {
   std::string text = fmt::format("{} {}", to_string(collective), options.algorithm);
+  // Ranks that disagree on who is where would wait for each other's frames.
+  if (options.algorithm.starts_with("hierarchical")) {
+    const std::string_view bytes(reinterpret_cast<const char*>(hosts.data()), hosts.size_bytes());
+    text += fmt::format(" on hosts {:016x}", base::fnv1a(bytes));
+  }
   if (options.average) text += " average";
   if (options.root != 0) text += fmt::format(" root={}", options.root);
   if (options.on_non_finite == OnNonFinite::propagate) text += " propagate";
@@ -90,7 +97,7 @@ std::shared_ptr<Operation> build_operation(Collective collective, std::span<cons
   auto operation = std::make_shared<Operation>();
   operation->collective = collective;
   operation->on_non_finite = options.on_non_finite;
-  operation->description = describe_operation(collective, tensors, options, codec_override);
+  operation->description = describe_operation(collective, tensors, options, place.hosts, codec_override);
   operation->set_tag(options.tag);
 
   // Tensors that share a codec travel together, in the order in which the codecs first appear.

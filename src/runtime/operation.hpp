@@ -74,7 +74,8 @@ std::shared_ptr<Operation> build_operation(collectives::Collective collective,
 
 /// What ranks must agree on but for the tag, as one line; equal lines can share an Operation after bind().
 std::string describe_operation(collectives::Collective collective, std::span<const OperationTensor> tensors,
-                               const OperationOptions& options, const std::string& codec_override);
+                               const OperationOptions& options, std::span<const int> hosts,
+                               const std::string& codec_override);
 
 /// Mixes the fingerprint of the next operation into a communicator's order hash.
 std::uint64_t chain_hash(std::uint64_t order_hash, std::uint64_t fingerprint) noexcept;

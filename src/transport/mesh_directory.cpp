@@ -57,10 +57,8 @@ std::vector<int> MeshDirectory::hosts() const {
   std::vector<int> hosts;
   std::map<std::string, int> numbers;
   for (const AddressRecord& record : records_) {
-    // Where links are slowed down each rank stands for a host.
-    const std::string name = options_.link_rate > 0 ? std::to_string(hosts.size()) : record.group;
     const int next = static_cast<int>(numbers.size());
-    hosts.push_back(numbers.try_emplace(name, next).first->second);
+    hosts.push_back(numbers.try_emplace(record.group, next).first->second);
   }
   return hosts;
 }

@@ -28,6 +28,8 @@ AddressRecord new_record(const EndpointOptions& options) {
   record.token = random_token();
   record.host = host_identity();
   record.group = options.host_id.empty() ? record.host : options.host_id;
+  // A slowed link makes a rank a host of its own, and all have to know it.
+  if (options.link_rate > 0) record.group = fmt::format("behind link {:016x}", record.token);
   return record;
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include <gmock/gmock.h>
@@ -120,6 +121,50 @@ TEST_P(Hierarchical, EqualsTheOracleOnRandomLayouts) {
       }
     }
   }
+}
+
+// A frame inside a host carries the residual away, but not that of an element which is no number.
+TEST_P(Hierarchical, KeepsTheResidualBesideANaN) {
+  const testing::Job job{.algorithm = std::string(to_string(GetParam())),
+                         .codec = "onebit",
+                         .ranks = 2,
+                         .counts = {1000},
+                         .hosts = {0, 0}};
+  testing::World world(job);
+  auto data = testing::random_data(2, job.counts, 1, true);
+  for (auto& rank : data) std::ranges::fill(rank.residuals[0], 0.5F);
+  data[1].tensors[0][0] = std::numeric_limits<float>::quiet_NaN();  // its gateway is rank 0
+  auto expected = data;
+  world.oracle(expected);
+  ASSERT_TRUE(world.run(data));
+  for (const auto& ranks : {data, expected}) {
+    EXPECT_EQ(ranks[1].residuals[0][0], 0.5F);
+    EXPECT_EQ(ranks[1].residuals[0][1], 0.0F);
+  }
+  EXPECT_TRUE(world.executor(0).non_finite() && world.executor(1).non_finite());
+}
+
+TEST_P(Hierarchical, HasWholeFramesWhereNothingStaysInside) {
+  const auto codec = compress::make_codec("onebit:block=32768");
+  const std::vector<std::size_t> counts{1U << 22U};
+  const Resolved plain =
+      resolve(Collective::allreduce, to_string(between_hosts(GetParam())), *codec, counts, 3);
+  const Resolved alone = resolve(Collective::allreduce, to_string(GetParam()), *codec, counts, 3);
+  EXPECT_EQ(alone.layout.segments.size(), plain.layout.segments.size());
+  const std::vector<int> hosts{0, 0, 1};
+  try {
+    (void)resolve(Collective::allreduce, to_string(GetParam()), *codec, counts, 3, 0, hosts);
+    ADD_FAILURE() << "131,072 bytes fit into a frame";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unsupported);
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("inside a host"));
+  }
+}
+
+TEST(HierarchicalHosts, DoNotBoundBroadcasts) {
+  std::vector<int> hosts(8320);
+  for (std::size_t rank = 0; rank < hosts.size(); ++rank) hosts[rank] = static_cast<int>(rank / 128);
+  EXPECT_NO_THROW((void)make_schedule(Collective::broadcast, Algorithm::hierarchical_ring, 8320, 0, hosts));
 }
 
 TEST(HierarchicalHosts, AreNumberedInOrder) {

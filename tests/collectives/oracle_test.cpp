@@ -43,7 +43,8 @@ TEST_P(Oracles, LeaveTheSameBitsOnAllRanks) {
     if (each.collective == Collective::reduce_scatter || each.collective == Collective::barrier) continue;
     for (int ranks = 1; ranks <= kMostRanks; ++ranks) {
       for (const Counts& counts : count_sets()) {
-        const Resolved resolved = resolve(each.collective, to_string(each.algorithm), *codec_, counts, ranks);
+        const Resolved resolved = resolve(each.collective, to_string(each.algorithm), *codec_, counts, ranks,
+                                          0, ragged_hosts(ranks));
         auto data = random_data(ranks, counts, 7, true);
         for (int operation = 0; operation < 3; ++operation) {
           run_oracle(resolved.schedule, resolved.layout, *codec_, options_, data);
@@ -61,7 +62,8 @@ TEST_P(Oracles, ConserveWhatIsPutIn) {
     if (each.collective == Collective::barrier) continue;
     for (int ranks = 1; ranks <= kMostRanks; ++ranks) {
       const Counts counts{300, 0, 33};
-      const Resolved resolved = resolve(each.collective, to_string(each.algorithm), *codec_, counts, ranks);
+      const Resolved resolved =
+          resolve(each.collective, to_string(each.algorithm), *codec_, counts, ranks, 0, ragged_hosts(ranks));
       const double error =
           conservation_error(resolved, *codec_, counts, options_.average, operations, [](auto& /*data*/) {});
       EXPECT_LE(error, 1e-6) << each << " of " << ranks;
@@ -73,7 +75,8 @@ TEST_P(Oracles, DoNotDependOnSegments) {
   const Counts counts{3000, 77};
   for (const auto& each : every_case()) {
     if (each.collective == Collective::barrier) continue;
-    const Resolved resolved = resolve(each.collective, to_string(each.algorithm), *codec_, counts, 4);
+    const Resolved resolved =
+        resolve(each.collective, to_string(each.algorithm), *codec_, counts, 4, 0, ragged_hosts(4));
     auto whole = random_data(4, counts, 3, true);
     auto cut = whole;
     run_oracle(resolved.schedule, resolved.layout, *codec_, options_, whole);
@@ -91,7 +94,8 @@ TEST_P(Oracles, DoNotDependOnSegments) {
 TEST_P(Oracles, WorkWithoutResiduals) {
   const Counts counts{700, 33};
   for (const auto& each : every_case()) {
-    const Resolved resolved = resolve(each.collective, to_string(each.algorithm), *codec_, counts, 3);
+    const Resolved resolved =
+        resolve(each.collective, to_string(each.algorithm), *codec_, counts, 3, 0, ragged_hosts(3));
     auto with = random_data(3, counts, 3, true);
     auto without = random_data(3, counts, 3, false);
     run_oracle(resolved.schedule, resolved.layout, *codec_, options_, with);
@@ -114,8 +118,8 @@ TEST(PlainOracle, IsWithinRoundingOfADoubleReference) {
     for (int ranks = 1; ranks <= kMostRanks; ++ranks) {
       for (const bool average : {false, true}) {
         for (const Counts& counts : count_sets()) {
-          const Resolved resolved =
-              resolve(Collective::allreduce, to_string(algorithm), *codec, counts, ranks);
+          const Resolved resolved = resolve(Collective::allreduce, to_string(algorithm), *codec, counts,
+                                            ranks, 0, ragged_hosts(ranks));
           const auto inputs = random_data(ranks, counts, 11, false);
           auto data = inputs;
           run_oracle(resolved.schedule, resolved.layout, *codec, {.average = average}, data);
@@ -208,7 +212,8 @@ TEST(NonFinite, IsKnownToEveryRankAfterAnAllreduce) {
   const Counts counts{5000, 20};
   for (const Algorithm algorithm : all_algorithms()) {
     for (int ranks = 2; ranks <= kMostRanks; ++ranks) {
-      const Resolved resolved = resolve(Collective::allreduce, to_string(algorithm), *codec, counts, ranks);
+      const Resolved resolved =
+          resolve(Collective::allreduce, to_string(algorithm), *codec, counts, ranks, 0, ragged_hosts(ranks));
       for (int culprit = 0; culprit < ranks; ++culprit) {
         auto data = random_data(ranks, counts, 9, true);
         data[static_cast<std::size_t>(culprit)].tensors[0][4321] = std::numeric_limits<float>::infinity();

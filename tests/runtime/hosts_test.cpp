@@ -59,6 +59,16 @@ TEST(Hosts, AreTheRanksBehindLinksOfARate) {
       2, [](Communicator& communicator) { EXPECT_THAT(communicator.hosts(), ElementsAre(0, 1)); }, slow);
 }
 
+TEST(Hosts, AreTheSameToAllWhereOneLinkIsSlow) {
+  const auto slow = [](CommunicatorOptions& options) {
+    options.transport = "auto";
+    options.interface = "127.0.0.1";
+    if (options.rank == 1) options.link_rate = "1gbit";
+  };
+  expect_ranks(
+      3, [](Communicator& communicator) { EXPECT_THAT(communicator.hosts(), ElementsAre(0, 1, 0)); }, slow);
+}
+
 class OverHosts : public testing::TestWithParam<std::string> {};
 
 TEST_P(OverHosts, EqualsTheOracleAndKeepsWhatItCanInside) {
