@@ -7,14 +7,20 @@ set_property(GLOBAL PROPERTY GRADWIRE_PACKAGES "")
 
 function(gradwire_compile_settings target)
   target_compile_features(${target} PUBLIC cxx_std_20)
+  # The canonical arithmetic: no contraction into fused multiply-adds anywhere, and on devices division, square roots and denormals
+  # as IEEE has them. What nvcc hands to the host's compiler stands between its own lines, which -Wpedantic and others complain of.
+  set(warnings -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion $<$<BOOL:${GRADWIRE_WERROR}>:-Werror>)
+  set(cuda_options
+    # CMake knows CUDA_STANDARD 20 since 3.26.
+    --std=c++20 --fmad=false --prec-div=true --prec-sqrt=true --ftz=false --expt-relaxed-constexpr
+    -Xptxas=--warn-on-spills,--warn-on-local-memory-usage $<$<BOOL:${GRADWIRE_WERROR}>:-Xptxas=--warning-as-error>
+    -Xcompiler=-Wall,-Wextra,-ffp-contract=off $<$<BOOL:${GRADWIRE_WERROR}>:--Werror=all-warnings>)
   target_compile_options(${target} PRIVATE
-    -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
-    # The canonical arithmetic: no contraction into fused multiply-adds anywhere.
-    -ffp-contract=off
-    $<$<BOOL:${GRADWIRE_WERROR}>:-Werror>)
+    "$<$<COMPILE_LANGUAGE:CXX>:${warnings};-ffp-contract=off>" "$<$<COMPILE_LANGUAGE:CUDA>:${cuda_options}>")
   set_target_properties(${target} PROPERTIES
     CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON
-    CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+    CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
+    CUDA_VISIBILITY_PRESET hidden)
   if(GRADWIRE_SANITIZE)
     list(JOIN GRADWIRE_SANITIZE "," sanitizers)
     target_compile_options(${target} PUBLIC -fsanitize=${sanitizers} -fno-omit-frame-pointer -fno-sanitize-recover=all)

@@ -6,6 +6,7 @@
 
 #include "compress/codec.hpp"
 #include "compress/codec_spec.hpp"
+#include "compress/cuda/device_codecs.hpp"
 #include "compress/half_codec.hpp"
 #include "compress/onebit_codec.hpp"
 #include "compress/plain_codec.hpp"
@@ -23,6 +24,7 @@ constexpr std::size_t kLargestBlock = 65536;
 enum class Version : std::uint8_t { reference, fast };
 
 using Made = std::unique_ptr<const Codec>;
+using MadeOnDevice = std::unique_ptr<const DeviceCodec>;
 
 /// A codec's name, what describe_codecs() says about it, and how it is made. Adding a codec adds a row.
 struct Entry {
@@ -30,6 +32,7 @@ struct Entry {
   std::string_view usage;
   std::string_view summary;
   Made (*make)(const CodecSpec& spec, Version version);
+  MadeOnDevice (*make_on_device)(const CodecSpec& spec);
 };
 
 [[noreturn]] void reject(const CodecSpec& spec, std::string_view happened, std::string_view allowed) {
@@ -48,6 +51,10 @@ Made make_none(const CodecSpec& spec, Version version) {
   return make_plain_codec(version == Version::fast ? plain_simd_kernels() : plain_scalar_kernels());
 }
 
+MadeOnDevice make_none_on_device(const CodecSpec& spec) {
+  return make_plain_device_codec(make_none(spec, Version::fast));
+}
+
 Made make_half(const CodecSpec& spec, Version version, HalfFormat format) {
   reject_options(spec);
   return make_half_codec(format,
@@ -56,6 +63,12 @@ Made make_half(const CodecSpec& spec, Version version, HalfFormat format) {
 
 Made make_fp16(const CodecSpec& spec, Version version) { return make_half(spec, version, HalfFormat::fp16); }
 Made make_bf16(const CodecSpec& spec, Version version) { return make_half(spec, version, HalfFormat::bf16); }
+MadeOnDevice make_fp16_on_device(const CodecSpec& spec) {
+  return make_half_device_codec(make_fp16(spec, Version::fast), HalfFormat::fp16);
+}
+MadeOnDevice make_bf16_on_device(const CodecSpec& spec) {
+  return make_half_device_codec(make_bf16(spec, Version::fast), HalfFormat::bf16);
+}
 
 std::size_t parse_block(const CodecSpec& spec, std::string_view value) {
   std::size_t block = 0;
@@ -76,7 +89,7 @@ OnebitScale parse_scale(const CodecSpec& spec, std::string_view value) {
   reject(spec, fmt::format("scale={} is unknown", value), "scale = two-level, l1 or l2");
 }
 
-Made make_onebit(const CodecSpec& spec, Version version) {
+OnebitOptions parse_onebit(const CodecSpec& spec) {
   OnebitOptions options;
   for (const auto& [key, value] : spec.options) {
     if (key == "block") {
@@ -87,27 +100,41 @@ Made make_onebit(const CodecSpec& spec, Version version) {
       reject(spec, fmt::format("onebit has no option '{}'", key), "block=N and scale=two-level|l1|l2");
     }
   }
-  return make_onebit_codec(options,
+  return options;
+}
+
+Made make_onebit(const CodecSpec& spec, Version version) {
+  return make_onebit_codec(parse_onebit(spec),
                            version == Version::fast ? onebit_simd_kernels() : onebit_scalar_kernels());
 }
 
+MadeOnDevice make_onebit_on_device(const CodecSpec& spec) {
+  return make_onebit_device_codec(make_onebit(spec, Version::fast), parse_onebit(spec));
+}
+
 constexpr std::array kEntries{
-    Entry{"none", "none", "float32 as it is, 32 bits an element", make_none},
-    Entry{"fp16", "fp16", "IEEE half precision, saturating, 16 bits an element", make_fp16},
-    Entry{"bf16", "bf16", "bfloat16, 16 bits an element", make_bf16},
+    Entry{"none", "none", "float32 as it is, 32 bits an element", make_none, make_none_on_device},
+    Entry{"fp16", "fp16", "IEEE half precision, saturating, 16 bits an element", make_fp16,
+          make_fp16_on_device},
+    Entry{"bf16", "bf16", "bfloat16, 16 bits an element", make_bf16, make_bf16_on_device},
     Entry{"onebit", "onebit[:block=N,scale=two-level|l1|l2]",
-          "signs and a scale or two per block of N (256), 1.125 bits an element", make_onebit},
+          "signs and a scale or two per block of N (256), 1.125 bits an element", make_onebit,
+          make_onebit_on_device},
 };
 
-std::shared_ptr<const Codec> make(std::string_view text, Version version) {
-  const CodecSpec spec = parse_codec_spec(text);
+const Entry& entry_of(const CodecSpec& spec) {
   std::string names;
   for (const Entry& entry : kEntries) {
-    if (entry.name == spec.name) return entry.make(spec, version);
+    if (entry.name == spec.name) return entry;
     if (!names.empty()) names += ", ";
     names += entry.usage;
   }
   reject(spec, fmt::format("there is no codec named '{}'", spec.name), names);
+}
+
+std::shared_ptr<const Codec> make(std::string_view text, Version version) {
+  const CodecSpec spec = parse_codec_spec(text);
+  return entry_of(spec).make(spec, version);
 }
 
 }  // namespace
@@ -116,6 +143,13 @@ std::shared_ptr<const Codec> make_codec(std::string_view spec) { return make(spe
 
 std::shared_ptr<const Codec> make_reference_codec(std::string_view spec) {
   return make(spec, Version::reference);
+}
+
+std::unique_ptr<const DeviceCodec> make_device_codec(std::string_view spec) {
+  const CodecSpec parsed = parse_codec_spec(spec);
+  MadeOnDevice codec = entry_of(parsed).make_on_device(parsed);
+  require_device(fmt::format("codec '{}' on a device", spec));
+  return codec;
 }
 
 std::vector<std::string> codec_names() {

@@ -1,8 +1,4 @@
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-
-#include "compress/float_bits.hpp"
+#include "compress/half_arithmetic.hpp"
 #include "compress/half_kernels.hpp"
 
 namespace gradwire::compress {
@@ -10,13 +6,7 @@ namespace {
 
 template <class Format>
 float load(const std::byte* payload, std::size_t i) noexcept {
-  std::uint16_t half = 0;
-  std::memcpy(&half, payload + 2 * i, sizeof half);
-  return Format::widen(half);
-}
-
-void store(std::byte* payload, std::size_t i, std::uint16_t half) noexcept {
-  std::memcpy(payload + 2 * i, &half, sizeof half);
+  return Format::widen(load_u16(payload + 2 * i));
 }
 
 template <class Format>
@@ -28,16 +18,10 @@ bool encode(const Encode& in, const Addend& addend, std::byte* payload) {
     float v = in.value[i];
     if (addend.payload != nullptr) v += load<Format>(addend.payload, i) * addend.factor;
     v += residual;
-    float lost = residual;
-    if (std::isfinite(v)) {
-      const std::uint16_t half = Format::round(std::clamp(v * in.scale, -Format::kLargest, Format::kLargest));
-      store(payload, i, half);
-      lost = v - clamp_to_finite(Format::widen(half) * inverse);
-    } else {
-      store(payload, i, Format::round(v));
-      finite = false;
-    }
-    if (in.residual_out != nullptr) in.residual_out[i] = lost;
+    const HalfElement element = half_element<Format>(v, residual, in.scale, inverse);
+    store_u16(payload + 2 * i, element.half);
+    finite &= element.finite;
+    if (in.residual_out != nullptr) in.residual_out[i] = element.lost;
   }
   return finite;
 }
@@ -58,7 +42,7 @@ bool narrow(const float* in, std::byte* out, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
     const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(in[i]) & 0x7FFFFFFFU;
     fits &= magnitude < Format::kOverflow || magnitude >= 0x7F800000U;
-    store(out, i, Format::round(in[i]));
+    store_u16(out + 2 * i, Format::round(in[i]));
   }
   return fits;
 }

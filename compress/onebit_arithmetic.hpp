@@ -3,9 +3,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 #include "compress/float_bits.hpp"
+#include "compress/on_device.hpp"
 #include "compress/onebit_format.hpp"
 
 namespace gradwire::compress {
@@ -32,17 +32,17 @@ struct OnebitLevels {
 };
 
 /// A scale for the wire: never infinite, so that a finite block stays finite.
-inline std::uint16_t onebit_stored(float mean, float scale) noexcept {
-  return BFloat16::round(std::clamp(mean * scale, -BFloat16::kLargest, BFloat16::kLargest));
+constexpr std::uint16_t onebit_stored(float mean, float scale) noexcept {
+  return BFloat16::round(clamp_magnitude(mean * scale, BFloat16::kLargest));
 }
 
-inline float onebit_mean(float sum, std::size_t count) noexcept {
+constexpr float onebit_mean(float sum, std::size_t count) noexcept {
   return count == 0 ? 0.0F : sum / static_cast<float>(count);
 }
 
 /// `inverse` is 1 / scale, rounded once.
-inline OnebitLevels onebit_levels(OnebitScale mode, const OnebitSums& sums, float scale,
-                                  float inverse) noexcept {
+GRADWIRE_ON_DEVICE inline OnebitLevels onebit_levels(OnebitScale mode, const OnebitSums& sums, float scale,
+                                                     float inverse) noexcept {
   OnebitLevels levels;
   if (!std::isfinite(sums.upper) || !std::isfinite(sums.lower)) {
     levels.stored_lower = levels.stored_upper = BFloat16::kQuietNan;
@@ -62,14 +62,6 @@ inline OnebitLevels onebit_levels(OnebitScale mode, const OnebitSums& sums, floa
   return levels;
 }
 
-inline std::uint16_t load_u16(const std::byte* from) noexcept {
-  std::uint16_t value = 0;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
-inline void store_u16(std::byte* to, std::uint16_t value) noexcept { std::memcpy(to, &value, sizeof value); }
-
 inline void onebit_store_levels(OnebitScale mode, const OnebitLevels& levels, std::byte* payload) noexcept {
   if (mode == OnebitScale::two_level) {
     store_u16(payload, levels.stored_lower);
@@ -79,16 +71,34 @@ inline void onebit_store_levels(OnebitScale mode, const OnebitLevels& levels, st
   }
 }
 
+/// A block's scales as they lie in the payload.
+struct OnebitStored {
+  std::uint16_t first = 0;
+  std::uint16_t second = 0;  ///< of two-level
+};
+
+GRADWIRE_ON_DEVICE inline OnebitStored onebit_load_stored(OnebitScale mode,
+                                                          const std::byte* payload) noexcept {
+  OnebitStored stored;
+  stored.first = load_u16(payload);
+  if (mode == OnebitScale::two_level) stored.second = load_u16(payload + 2);
+  return stored;
+}
+
 /// What the two values of a bit decode to, times factor.
 struct OnebitDecoded {
   float lower = 0;
   float upper = 0;
 };
 
+constexpr OnebitDecoded onebit_decoded(OnebitScale mode, const OnebitStored& stored, float factor) noexcept {
+  const float first = scale_level(BFloat16::widen(stored.first), factor);
+  if (mode == OnebitScale::two_level) return {first, scale_level(BFloat16::widen(stored.second), factor)};
+  return {negate_level(first), first};
+}
+
 inline OnebitDecoded onebit_load_levels(OnebitScale mode, const std::byte* payload, float factor) noexcept {
-  const float first = BFloat16::widen(load_u16(payload)) * factor;
-  if (mode == OnebitScale::two_level) return {first, BFloat16::widen(load_u16(payload + 2)) * factor};
-  return {-first, first};
+  return onebit_decoded(mode, onebit_load_stored(mode, payload), factor);
 }
 
 }  // namespace gradwire::compress

@@ -3,6 +3,7 @@
 
 #include <bit>
 
+#include "compress/cuda/device.hpp"
 #include "gradwire/inspect.hpp"
 #include "gradwire/version.hpp"
 #include "transport/transport.hpp"
@@ -43,7 +44,7 @@ std::vector<std::pair<std::string, std::string>> build_information() {
       {"instruction set", instruction_set()},
       {"transports", join(transports())},
       {"algorithms", join(algorithms())},
-      {"CUDA", kNotYet},
+      {"CUDA", compress::describe_device()},
       {"NCCL", kNotYet},
       {"MPI", kNotYet},
       {"UCX", kNotYet},

@@ -1,0 +1,36 @@
+# Looks for nvcc as GRADWIRE_WITH_CUDA says, on the PATH and where NVIDIA's packages put it, and sets GRADWIRE_HAS_CUDA. The language is
+# enabled only where it is there.
+include(CheckLanguage)
+set(GRADWIRE_HAS_CUDA OFF)
+set(why_no_cuda "")
+
+if(GRADWIRE_WITH_CUDA STREQUAL "OFF")
+  set(why_no_cuda "GRADWIRE_WITH_CUDA is OFF")
+elseif(GRADWIRE_SANITIZE OR GRADWIRE_BUILD_FUZZ)
+  set(why_no_cuda "sanitizers and the CUDA runtime do not go together")
+else()
+  find_program(GRADWIRE_NVCC nvcc PATHS /usr/local/cuda/bin)
+  mark_as_advanced(GRADWIRE_NVCC)
+  if(GRADWIRE_NVCC AND NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+    set(ENV{CUDACXX} "${GRADWIRE_NVCC}")
+  endif()
+  check_language(CUDA)
+  find_package(CUDAToolkit 12 QUIET)
+  if(CMAKE_CUDA_COMPILER AND CUDAToolkit_FOUND)
+    set(GRADWIRE_HAS_CUDA ON)
+  else()
+    set(why_no_cuda "no CUDA of version 12 or newer was found")
+  endif()
+endif()
+
+if(GRADWIRE_HAS_CUDA)
+  # Machine code for A100 and H100 with their relatives, and PTX for what comes after them.
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90)
+  endif()
+  enable_language(CUDA)
+elseif(NOT GRADWIRE_WITH_CUDA MATCHES "^(AUTO|OFF)$")
+  message(FATAL_ERROR "GRADWIRE_WITH_CUDA is ${GRADWIRE_WITH_CUDA}, and ${why_no_cuda}: "
+                      "install nvcc and the CUDA runtime or leave it at AUTO")
+endif()
+gradwire_part("CUDA kernels" GRADWIRE_HAS_CUDA "${why_no_cuda}")

@@ -1,0 +1,181 @@
+#include "compress/cuda/device.hpp"
+
+#include <cstring>
+#include <string>
+
+#include "compress/cuda/launch.cuh"
+#include "gradwire/error.hpp"
+
+namespace gradwire::compress {
+namespace {
+
+/// Compute capability 8.0: what the kernels are built for at the least.
+constexpr int kOldestMajor = 8;
+
+ErrorCode code_of(cudaError_t status) {
+  switch (status) {
+    case cudaErrorNoDevice:
+    case cudaErrorInsufficientDriver:
+    case cudaErrorNoKernelImageForDevice:
+    case cudaErrorUnsupportedPtxVersion: return ErrorCode::unsupported;
+    case cudaErrorInvalidValue:
+    case cudaErrorInvalidResourceHandle: return ErrorCode::invalid_argument;
+    default: return ErrorCode::system;
+  }
+}
+
+const char* advice_for(cudaError_t status) {
+  switch (status) {
+    case cudaErrorMemoryAllocation: return "free memory there, or use fewer processes per device";
+    case cudaErrorInvalidResourceHandle:
+      return "give a stream of the device that is current in this thread (cudaSetDevice)";
+    case cudaErrorInvalidValue: return "give pointers to memory of the current device";
+    case cudaErrorNoDevice:
+    case cudaErrorInsufficientDriver: return "see what nvidia-smi says, or keep the tensors on the host";
+    case cudaErrorNoKernelImageForDevice:
+    case cudaErrorUnsupportedPtxVersion: return "build with CMAKE_CUDA_ARCHITECTURES for this device";
+    default:
+      return "if a kernel failed earlier, no CUDA call of this process works any more: run under "
+             "compute-sanitizer to find it";
+  }
+}
+
+int current_device() {
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "ask for the current device");
+  return device;
+}
+
+int attribute(cudaDeviceAttr which, int device) {
+  int value = 0;
+  check_cuda(cudaDeviceGetAttribute(&value, which, device), "ask what the device can do");
+  return value;
+}
+
+std::string name_of(int device) {
+  cudaDeviceProp properties{};
+  check_cuda(cudaGetDeviceProperties(&properties, device), "ask for the device's name");
+  return properties.name;
+}
+
+// fmt 9 does not compile with nvcc.
+
+std::string version_text(int major, int minor) { return std::to_string(major) + "." + std::to_string(minor); }
+
+std::string device_text(int device) {
+  return "device " + std::to_string(device) + " (" + name_of(device) + ")";
+}
+
+}  // namespace
+
+void check_cuda(cudaError_t status, std::string_view doing) {
+  if (status == cudaSuccess) return;
+  // It would be reported to whoever asks for the last error next, who may not be one of ours.
+  (void)cudaGetLastError();
+  throw Error(code_of(status), "CUDA could not " + std::string(doing) + ": " + cudaGetErrorString(status),
+              advice_for(status));
+}
+
+std::string why_no_device() {
+  int devices = 0;
+  const cudaError_t status = cudaGetDeviceCount(&devices);
+  if (status != cudaSuccess) {
+    (void)cudaGetLastError();
+    int driver = 0;
+    if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0) return "there is no CUDA driver here";
+    return std::string("CUDA cannot be used here: ") + cudaGetErrorString(status);
+  }
+  if (devices == 0) return "there is no CUDA device here";
+  const int device = current_device();
+  const int major = attribute(cudaDevAttrComputeCapabilityMajor, device);
+  if (major >= kOldestMajor) return "";
+  const int minor = attribute(cudaDevAttrComputeCapabilityMinor, device);
+  return "CUDA " + device_text(device) + " has compute capability " + version_text(major, minor) +
+         ", and the kernels need " + version_text(kOldestMajor, 0);
+}
+
+void require_device(std::string_view purpose) {
+  const std::string reason = why_no_device();
+  if (reason.empty()) return;
+  throw Error(ErrorCode::unsupported, std::string(purpose) + " is not possible: " + reason,
+              "see what nvidia-smi says, or keep the tensors on the host");
+}
+
+std::string describe_device() {
+  const std::string reason = why_no_device();
+  return version_text(CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10) + "; " +
+         (reason.empty() ? device_text(current_device()) : reason);
+}
+
+void FreeDevice::operator()(std::byte* memory) const noexcept { (void)cudaFree(memory); }
+void FreePinned::operator()(std::byte* memory) const noexcept { (void)cudaFreeHost(memory); }
+
+DeviceMemory allocate_device(std::size_t bytes) {
+  void* memory = nullptr;
+  check_cuda(cudaMalloc(&memory, bytes), "allocate " + std::to_string(bytes) + " bytes on the device");
+  return DeviceMemory(static_cast<std::byte*>(memory));
+}
+
+PinnedMemory allocate_pinned(std::size_t bytes) {
+  void* memory = nullptr;
+  check_cuda(cudaMallocHost(&memory, bytes), "allocate " + std::to_string(bytes) + " bytes of pinned memory");
+  return PinnedMemory(static_cast<std::byte*>(memory));
+}
+
+void copy_on(Stream stream, void* to, const void* from, std::size_t bytes) {
+  if (bytes == 0 || to == from) return;
+  check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream), "start a copy");
+}
+
+void fill_on(Stream stream, void* to, std::byte value, std::size_t bytes) {
+  if (bytes == 0) return;
+  check_cuda(cudaMemsetAsync(to, std::to_integer<int>(value), bytes, stream), "start filling memory");
+}
+
+void DestroyStream::operator()(::CUstream_st* stream) const noexcept { (void)cudaStreamDestroy(stream); }
+void DestroyEvent::operator()(::CUevent_st* event) const noexcept { (void)cudaEventDestroy(event); }
+
+OwnStream::OwnStream() {
+  Stream stream = nullptr;
+  check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "make a stream");
+  stream_.reset(stream);
+}
+void OwnStream::wait() const { check_cuda(cudaStreamSynchronize(get()), "finish what is on a stream"); }
+
+Event::Event() {
+  ::CUevent_st* event = nullptr;
+  check_cuda(cudaEventCreate(&event), "make an event");
+  event_.reset(event);
+}
+void Event::record(Stream stream) const {
+  check_cuda(cudaEventRecord(event_.get(), stream), "record an event");
+}
+bool Event::reached() const {
+  const cudaError_t status = cudaEventQuery(event_.get());
+  if (status == cudaErrorNotReady) {
+    (void)cudaGetLastError();
+    return false;
+  }
+  check_cuda(status, "finish what is before an event");
+  return true;
+}
+void Event::wait() const { check_cuda(cudaEventSynchronize(event_.get()), "finish what is before an event"); }
+double Event::seconds_since(const Event& earlier) const {
+  float milliseconds = 0;
+  check_cuda(cudaEventElapsedTime(&milliseconds, earlier.event_.get(), event_.get()),
+             "read the time between two events");
+  return milliseconds / 1e3;
+}
+
+NonFiniteFlag::NonFiniteFlag()
+    : device_(allocate_device(sizeof(std::uint32_t))), host_(allocate_pinned(sizeof(std::uint32_t))) {
+  std::memset(host_.get(), 0, sizeof(std::uint32_t));
+}
+
+bool NonFiniteFlag::raised() const noexcept {
+  std::uint32_t word = 0;
+  std::memcpy(&word, host_.get(), sizeof word);
+  return word != 0;
+}
+
+}  // namespace gradwire::compress

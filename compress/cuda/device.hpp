@@ -1,0 +1,103 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+// What cuda_runtime.h calls cudaStream_t and cudaEvent_t; only .cu files include that.
+struct CUstream_st;  // NOLINT(readability-identifier-naming)
+struct CUevent_st;   // NOLINT(readability-identifier-naming)
+
+namespace gradwire::compress {
+
+/// The caller's; null is the default stream. It belongs to the device that is current.
+using Stream = ::CUstream_st*;
+
+/// Empty when kernels can run here on the current device. Otherwise why not: this build has none, there is no
+/// driver or no device, the device is too old.
+std::string why_no_device();
+
+/// Throws Error(unsupported) with that reason.
+void require_device(std::string_view purpose);
+
+/// One line for `gradwire info`.
+std::string describe_device();
+
+// All below throw Error(unsupported) without a device, Error(system) for what CUDA refuses.
+
+struct FreeDevice {
+  void operator()(std::byte* memory) const noexcept;
+};
+struct FreePinned {
+  void operator()(std::byte* memory) const noexcept;
+};
+using DeviceMemory = std::unique_ptr<std::byte[], FreeDevice>;
+/// Host memory that devices copy from and to without a detour.
+using PinnedMemory = std::unique_ptr<std::byte[], FreePinned>;
+
+/// Aligned to 256 bytes.
+DeviceMemory allocate_device(std::size_t bytes);
+PinnedMemory allocate_pinned(std::size_t bytes);
+
+/// Between any two places, on the stream. From or to host memory that is not pinned it may wait.
+void copy_on(Stream stream, void* to, const void* from, std::size_t bytes);
+/// Bytes of device memory.
+void fill_on(Stream stream, void* to, std::byte value, std::size_t bytes);
+
+struct DestroyStream {
+  void operator()(::CUstream_st* stream) const noexcept;
+};
+struct DestroyEvent {
+  void operator()(::CUevent_st* event) const noexcept;
+};
+
+/// A stream that does not wait for the default one.
+class OwnStream {
+ public:
+  OwnStream();
+
+  [[nodiscard]] Stream get() const noexcept { return stream_.get(); }
+  /// Until all that was put on it is done. Throws what went wrong meanwhile.
+  void wait() const;
+
+ private:
+  std::unique_ptr<::CUstream_st, DestroyStream> stream_;
+};
+
+/// A point in a stream.
+class Event {
+ public:
+  Event();
+
+  void record(Stream stream) const;
+  [[nodiscard]] bool reached() const;
+  void wait() const;
+  /// Both were reached.
+  [[nodiscard]] double seconds_since(const Event& earlier) const;
+
+ private:
+  std::unique_ptr<::CUevent_st, DestroyEvent> event_;
+};
+
+/// Tells whether kernels met a value that was not finite: a word on the device that they set and never clear,
+/// and its copy on the host.
+class NonFiniteFlag {
+ public:
+  NonFiniteFlag();
+
+  [[nodiscard]] std::uint32_t* word() const noexcept {
+    return reinterpret_cast<std::uint32_t*>(device_.get());
+  }
+  void clear_on(Stream stream) const { fill_on(stream, word(), std::byte{0}, sizeof *word()); }
+  void fetch_on(Stream stream) const { copy_on(stream, host_.get(), word(), sizeof *word()); }
+  /// What was fetched; the stream has passed that point.
+  [[nodiscard]] bool raised() const noexcept;
+
+ private:
+  DeviceMemory device_;
+  PinnedMemory host_;
+};
+
+}  // namespace gradwire::compress

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Checks the machine code of the CUDA kernels: check_kernels.py CUOBJDUMP ARCHITECTURES OBJECT...
+
+For every architecture of the list (sm_80,sm_90) there are kernels, none of them has a stack or local memory (registers that spilled, arrays
+that are indexed at run time), and each moves 16 bytes at a time, but for those with "steps" in their names, which take single elements.
+"""
+
+import re
+import subprocess
+import sys
+
+ARCHITECTURE = re.compile(r"^\s*arch = (sm_\d+\w*)")
+FUNCTION = re.compile(r"^\s*Function\s*:?\s*([\w$.]+)")
+RESOURCES = re.compile(r"REG:(\d+)\s+STACK:(\d+)\s+SHARED:\d+\s+LOCAL:(\d+)")
+WIDE = re.compile(r"\b(?:LDG|STG)\.[\w.]*128\b")
+LOCAL = re.compile(r"\b(?:LDL|STL)\b")
+
+
+def dump(cuobjdump, option, path):
+    run = subprocess.run([cuobjdump, option, path], capture_output=True, text=True)
+    if run.returncode != 0:
+        sys.exit(f"{cuobjdump} {option} {path} ended with {run.returncode}: {run.stderr.strip()}")
+    return run.stdout.splitlines()
+
+
+def functions(lines):
+    """Yields (architecture, function, line) for every line that belongs to a function."""
+    architecture = name = None
+    for line in lines:
+        if match := ARCHITECTURE.match(line):
+            architecture, name = match[1], None
+        elif match := FUNCTION.match(line):
+            name = match[1]
+        elif name:
+            yield architecture, name, line
+
+
+def main():
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
+    cuobjdump, wanted, objects = sys.argv[1], sys.argv[2].split(","), sys.argv[3:]
+    registers, faults, wide = {}, [], set()
+    for path in objects:
+        for architecture, name, line in functions(dump(cuobjdump, "--dump-resource-usage", path)):
+            if match := RESOURCES.search(line):
+                registers[architecture, name] = int(match[1])
+                if int(match[2]) or int(match[3]):
+                    faults.append(f"{architecture} {name}: {match[2]} bytes of stack, {match[3]} of local memory")
+        for architecture, name, line in functions(dump(cuobjdump, "--dump-sass", path)):
+            if WIDE.search(line):
+                wide.add((architecture, name))
+            if LOCAL.search(line):
+                faults.append(f"{architecture} {name}: uses local memory: {line.strip()}")
+    for architecture, name in sorted(registers):
+        if (architecture, name) not in wide and "steps" not in name:
+            faults.append(f"{architecture} {name}: no access of 16 bytes")
+    for architecture in wanted:
+        count = sum(1 for key in registers if key[0] == architecture)
+        most = max((value for key, value in registers.items() if key[0] == architecture), default=0)
+        print(f"{architecture}: {count} kernels, at most {most} registers")
+        if count == 0:
+            faults.append(f"{architecture}: no kernels")
+    for fault in faults:
+        print(fault)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
