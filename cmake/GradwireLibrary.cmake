@@ -30,9 +30,14 @@ target_include_directories(gradwire PUBLIC
   "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>" "$<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/include>"
   "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
 
+# The one public header that names MPI would lead to functions that are not there.
+set(headers_left_out "")
+if(NOT GRADWIRE_HAS_MPI)
+  set(headers_left_out PATTERN "mpi.hpp" EXCLUDE)
+endif()
 install(TARGETS gradwire EXPORT gradwireTargets)
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/gradwire" "${PROJECT_BINARY_DIR}/include/gradwire"
-        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h")
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h" ${headers_left_out})
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/gradwire")
 install(EXPORT gradwireTargets NAMESPACE gradwire:: DESTINATION "${package_dir}")
 configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/gradwireConfig.cmake.in"

@@ -24,6 +24,9 @@ struct Operation;
 namespace collectives {
 enum class Collective;
 }
+namespace transport {
+class MpiGroup;
+}
 
 enum class OnNonFinite {
   error,      ///< a NaN or infinity in a lossy operation ends it with non_finite: on every rank, but for
@@ -38,8 +41,11 @@ struct CommunicatorOptions {
   std::string job = "default";     ///< ranks of one job find each other; others are refused
   std::uint32_t id = 0;            ///< tells the communicators of one job apart: the same on all its ranks
   std::shared_ptr<Store> store{};  ///< handed in, or null: opened from `store_url`
-  std::string store_url{};         ///< see open_store(); may be empty only when world_size is 1
-  std::string transport = "auto";  ///< "auto", "shm", "tcp", "inproc"
+  std::string store_url{};  ///< see open_store(); may be empty only when world_size is 1, or with `mpi`
+  std::string transport = "auto";  ///< "auto", "shm", "tcp", "mpi", "inproc"
+  /// What connects the ranks where MPI has started them: what mpi.hpp, and from_environment() under mpirun,
+  /// put here. "auto" is then MPI between hosts, and without a store the ranks meet by MPI.
+  std::shared_ptr<transport::MpiGroup> mpi{};
   /// For tcp: a network interface ("eth0") or address; empty: the one that routes to the store,
   /// or the default route's where the store has no address (file://, or handed in without a URL).
   std::string interface {};
@@ -54,6 +60,10 @@ struct CommunicatorOptions {
   /// Operations advance without anybody waiting (a Reducer with overlap switches it on).
   bool progress_thread = false;
 };
+
+/// The store that a communicator with these options would open, for those who need it before. Every rank
+/// calls it, at the same time if the URL is mpi://. Throws what open_store() of the URL throws.
+GRADWIRE_EXPORT std::shared_ptr<Store> open_store(const CommunicatorOptions& options);
 
 /// What one operation does with its tensors.
 struct OperationOptions {
@@ -182,12 +192,13 @@ class GRADWIRE_EXPORT Communicator {
   /// [rank]: the number of its host, numbers from 0 in the order of the hosts' first ranks. With a link rate
   /// every rank is a host.
   [[nodiscard]] std::vector<int> hosts() const;
-  /// "shm", "tcp", "inproc" for a peer.
+  /// "shm", "tcp", "mpi", "inproc" for a peer.
   [[nodiscard]] std::string transport_to(int peer) const;
   /// Gives the communicator up on all ranks: operations in flight end here and with peer_lost, naming this
   /// rank, elsewhere. Buffers are no longer lent when it returns.
   void abort() noexcept;
-  /// Switches the background progress thread on.
+  /// Switches the background progress thread on. Throws Error(unsupported) where MPI lets only one thread at
+  /// a time call it.
   void start_progress_thread();
 
  private:

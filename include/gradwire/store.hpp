@@ -29,7 +29,8 @@ GRADWIRE_EXPORT std::shared_ptr<Store> make_memory_store();
 
 /// A store at `url`: "tcp://host:port" (rank 0 serves it from a background thread, the others connect),
 /// "file:///path" (a file that all ranks can lock), "unix://name" (one host, an abstract socket that rank 0
-/// serves). Throws Error (invalid_argument, system, timeout).
+/// serves). "mpi://", where MPI tells the ranks where rank 0 serves, is for open_store() of a communicator's
+/// options. Throws Error (invalid_argument, system, timeout, unsupported).
 GRADWIRE_EXPORT std::shared_ptr<Store> open_store(const std::string& url, int rank,
                                                   std::chrono::milliseconds timeout);
 

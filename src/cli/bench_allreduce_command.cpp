@@ -28,7 +28,8 @@ the oracle and across ranks, and exits with 1 when a bit differs.
 Examples:
   gradwire bench allreduce --ranks 4
   gradwire bench allreduce --ranks 4 --algorithm all --codec all --transport shm,tcp --min 4 --check
-  gradwire bench allreduce --ranks 4 --link-rate 100mbit --codec none,onebit --max 16M --json result.json)";
+  gradwire bench allreduce --ranks 4 --link-rate 100mbit --codec none,onebit --max 16M --json result.json
+  mpirun -n 4 gradwire bench allreduce --transport mpi,shm)";
 
 struct AllreduceCommand {
   RankOptions ranks;
@@ -46,8 +47,11 @@ void prepare(AllreduceCommand& command) {
   options.algorithms = parse_list(command.algorithms, inspect::algorithms());
   options.codecs = parse_list(command.codecs, inspect::codecs());
   check_network({}, command.ranks.link_rate);
-  if (!command.ranks.transport.empty())
-    options.transports = parse_list(command.ranks.transport, process_transports());
+  if (!command.ranks.transport.empty()) {
+    auto all = process_transports();
+    if (!Communicator::options_from_environment().mpi) std::erase(all, "mpi");
+    options.transports = parse_list(command.ranks.transport, all);
+  }
   for (const auto& transport : options.transports) check_network(transport, command.ranks.link_rate);
   check_usage([&] {
     for (const auto& algorithm : options.algorithms) {

@@ -86,7 +86,11 @@ void prepare(const CLI::App& app, ServerCommand& command) {
   const auto& link_rate = command.workers.link_rate;
   check_network({}, link_rate);
   auto& transports = command.workers.transport;
-  if (!transports.empty()) options.transports = parse_list(transports, process_transports());
+  if (!transports.empty()) {
+    auto all = process_transports();
+    std::erase(all, "mpi");  // servers are no ranks
+    options.transports = parse_list(transports, all);
+  }
   // It is the servers that are reached by these.
   transports.clear();
   for (const auto& transport : options.transports) check_network(transport, link_rate);

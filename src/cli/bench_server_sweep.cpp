@@ -141,7 +141,7 @@ std::size_t key_count(const BenchServerOptions& options, std::uint64_t key_bytes
 
 void sweep_servers(const BenchServerOptions& options, CommunicatorOptions job,
                    const std::function<void(const BenchServerResult&)>& report) {
-  if (job.world_size > 1 && !job.store) job.store = open_store(job.store_url, job.rank, job.timeout);
+  if (job.world_size > 1) job.store = open_store(job);
   Sweep(options, std::move(job), report).run();
 }
 

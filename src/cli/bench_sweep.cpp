@@ -8,7 +8,7 @@ namespace gradwire::cli {
 
 bool sweep(const BenchOptions& options, CommunicatorOptions job,
            const std::function<void(const BenchResult&, const std::string& difference)>& report) {
-  if (job.world_size > 1 && !job.store) job.store = open_store(job.store_url, job.rank, job.timeout);
+  if (job.world_size > 1) job.store = open_store(job);
   BenchBoard board(job.store, job.rank, job.world_size, job.timeout);
   bool good = true;
 

@@ -120,6 +120,16 @@ void check_network(const std::string& transport, const std::string& link_rate) {
   if (link_rate.empty()) return;
   check_usage([&] { inspect::parse_link_rate(link_rate); });
   if (transport == "shm") throw UsageError("a link rate needs tcp: shared memory has no link to slow down");
+  if (transport == "mpi") throw UsageError("a link rate needs tcp: what MPI sends cannot be slowed down");
+}
+
+void refuse_mpi_here(const std::string& transports) {
+  for (const auto& transport : split_list("--transport", transports)) {
+    if (transport != "mpi") continue;
+    throw UsageError(
+        "ranks that MPI connects are started by MPI: write mpirun -n N before the command, and leave out "
+        "what starts ranks here");
+  }
 }
 
 void require_folder(const std::string& option, const std::string& file) {
@@ -157,6 +167,8 @@ void become_rank(const RankOptions& options, const std::vector<std::vector<std::
                                  options.ranks_option, options.ranks, around));
   }
   if (options.ranks > 1 || !servers.empty()) {
+    const auto& transports = options.transport.empty() ? job.transport : options.transport;
+    if (!transports.empty()) refuse_mpi_here(transports);
     const int ranks = std::max(options.ranks, 1);
     const LaunchResult result = launch_this_program(options.command_line, ranks, servers, survival);
     if (survival.ranks) say_if_unreported(result, survival);

@@ -60,6 +60,8 @@ auto check_usage(const Check& check) {
 /// Refuses what ranks that are processes could not connect by; "" means that nothing was asked for. Throws
 /// UsageError.
 void check_network(const std::string& transport, const std::string& link_rate);
+/// Refuses mpi in a list of transports for ranks that are not started by MPI. Throws UsageError.
+void refuse_mpi_here(const std::string& transports);
 /// Refuses a file whose folder cannot be written to. Throws Error.
 void require_folder(const std::string& option, const std::string& file);
 

@@ -48,6 +48,7 @@ std::string to_json(const LaunchResult& result) {
 
 void run(const RunCommand& command) {
   check_network(command.transport, command.link_rate);
+  if (!command.transport.empty()) refuse_mpi_here(command.transport);
   LaunchOptions launch;
   launch.ranks = command.ranks;
   launch.command = command.command;

@@ -29,7 +29,8 @@ constexpr const char* kExamples = R"(
 Examples:
   gradwire train --ranks 4 --codec onebit --link-rate 100mbit
   gradwire train --ranks 2 --data mnist --data-dir ~/mnist --epochs 10 --checkpoint model --json result.json
-  gradwire run -n 4 -- gradwire train --codec onebit:scale=l2 --warm-start 100)";
+  gradwire run -n 4 -- gradwire train --codec onebit:scale=l2 --warm-start 100
+  mpirun -n 4 gradwire train --codec onebit)";
 
 /// Starts what is to be started here: see become_rank().
 void start(const TrainCommand& command, const std::optional<LocalServers>& servers) {
@@ -105,7 +106,8 @@ void train_as_rank(TrainCommand& command, const trainer::Dataset& data) {
     }
   }
   options.codec = comm.codec_in_use(options.codec);
-  options.modes.server_transport = job.transport;
+  // MPI connects the ranks; servers are none.
+  options.modes.server_transport = job.transport == "mpi" ? "auto" : job.transport;
   options.link_rate = job.link_rate;
   options.check_payload = job.check_payload;
   options.job = command.servers.job.empty() ? job.job : command.servers.job;

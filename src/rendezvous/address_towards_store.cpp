@@ -12,7 +12,8 @@ std::optional<base::SocketAddress> address_towards_store(const std::string& url)
   if (url.empty()) return base::outward_address();
   const StoreUrl parsed = parse_store_url(url);
   if (parsed.scheme == StoreUrl::Scheme::unix_socket) return std::nullopt;
-  if (parsed.scheme == StoreUrl::Scheme::file) return base::outward_address();
+  const bool is_nowhere = parsed.scheme == StoreUrl::Scheme::file || parsed.scheme == StoreUrl::Scheme::mpi;
+  if (is_nowhere) return base::outward_address();
   std::string why;
   const auto addresses = base::resolve(parsed.place, why);
   if (addresses.empty()) {

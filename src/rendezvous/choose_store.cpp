@@ -73,7 +73,7 @@ std::string first_node(const std::string& list) {
   return node;
 }
 
-std::string choose_store_url(const base::Environment& environment) {
+std::string choose_store_url(const base::Environment& environment, bool mpi) {
   if (environment.world_size == 1) return {};
   if (!environment.store_url.empty()) {
     StoreUrl url = parse_store_url(environment.store_url);
@@ -88,17 +88,21 @@ std::string choose_store_url(const base::Environment& environment) {
                       environment.job)
         .text();
   }
+  StoreUrl url;
+  url.job = environment.job;
   if (environment.local_size && *environment.local_size < environment.world_size) {
+    if (mpi) {
+      url.scheme = StoreUrl::Scheme::mpi;
+      return url.text();
+    }
     throw Error(
         ErrorCode::invalid_argument,
         fmt::format("{} ranks are on several hosts, {} of them here, and nothing says where they meet",
                     environment.world_size, *environment.local_size),
         "set GRADWIRE_STORE=tcp://host:port for every rank, host being where rank 0 runs");
   }
-  StoreUrl url;
   url.scheme = StoreUrl::Scheme::unix_socket;
   url.place = socket_name(environment.job);
-  url.job = environment.job;
   return url.text();
 }
 

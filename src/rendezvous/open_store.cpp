@@ -27,6 +27,10 @@ std::shared_ptr<Store> open_store(const std::string& url, int rank, std::chrono:
                 fmt::format("a job's name of {} bytes is too long", parsed.job.size()),
                 fmt::format("keep it to {} bytes", base::kMaxJobBytes));
   }
+  if (parsed.scheme == StoreUrl::Scheme::mpi) {
+    throw Error(ErrorCode::unsupported, fmt::format("the store {} cannot be opened by a rank alone", url),
+                "open it with the options of a communicator, on all ranks");
+  }
   if (parsed.scheme == StoreUrl::Scheme::file) {
     return std::make_shared<rendezvous::FileStore>(parsed.place, parsed.job, rank, timeout);
   }

@@ -13,7 +13,7 @@ namespace {
 
 [[noreturn]] void refuse(std::string_view url, std::string_view why) {
   throw Error(ErrorCode::invalid_argument, fmt::format("the store URL '{}' {}", url, why),
-              "use tcp://host:port, file:///absolute/path or unix://name");
+              "use tcp://host:port, file:///absolute/path, unix://name or mpi://");
 }
 
 std::string encode(std::string_view text) {
@@ -94,6 +94,7 @@ std::string StoreUrl::text() const {
       break;
     case Scheme::unix_socket: out = "unix://" + encode(place); break;
     case Scheme::file: out = "file://" + encode(place); break;
+    case Scheme::mpi: out = "mpi://"; break;
   }
   char separator = '?';
   if (ports != 1) {
@@ -129,6 +130,9 @@ StoreUrl parse_store_url(const std::string& text) {
     out.scheme = StoreUrl::Scheme::file;
     out.place = decode(url, place);
     if (!out.place.starts_with('/')) refuse(url, "has a path that is not absolute");
+  } else if (scheme == "mpi") {
+    out.scheme = StoreUrl::Scheme::mpi;
+    if (!place.empty()) refuse(url, "names a place, which is for MPI to find");
   } else {
     refuse(url, fmt::format("has the unknown scheme '{}'", scheme));
   }

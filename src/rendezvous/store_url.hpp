@@ -6,12 +6,13 @@
 namespace gradwire::rendezvous {
 
 /// Where the ranks of a job meet, taken apart. As text: "tcp://host:port", "tcp://[::1]:port",
-/// "file:///path", "unix://name", each with optional "?job=NAME&ports=N".
+/// "file:///path", "unix://name", "mpi://", each with optional "?job=NAME", tcp with "?ports=N", too.
 struct StoreUrl {
-  enum class Scheme { tcp, unix_socket, file };
+  /// mpi: where rank 0 serves is what MPI tells.
+  enum class Scheme { tcp, unix_socket, file, mpi };
 
   Scheme scheme = Scheme::tcp;
-  std::string place;        ///< host, socket name, or path
+  std::string place;        ///< host, socket name, or path; nothing for mpi
   std::uint16_t port = 0;   ///< tcp
   std::uint16_t ports = 1;  ///< tcp: the server takes the first free one of this many from `port` on
   std::string job;          ///< only ranks of the same job get in; empty is a job like any other

@@ -6,6 +6,7 @@
 #include "compress/cuda/device.hpp"
 #include "gradwire/inspect.hpp"
 #include "gradwire/version.hpp"
+#include "transport/mpi/mpi_transport.hpp"
 #include "transport/transport.hpp"
 
 namespace gradwire::inspect {
@@ -30,9 +31,7 @@ std::string join(const std::vector<std::string>& words) { return fmt::format("{}
 
 }  // namespace
 
-std::vector<std::string> transports() {
-  return {transport::kTransports.begin(), transport::kTransports.end()};
-}
+std::vector<std::string> transports() { return transport::available_transports(); }
 
 double parse_link_rate(const std::string& text) { return transport::parse_rate(text); }
 
@@ -46,7 +45,7 @@ std::vector<std::pair<std::string, std::string>> build_information() {
       {"algorithms", join(algorithms())},
       {"CUDA", compress::describe_device()},
       {"NCCL", kNotYet},
-      {"MPI", kNotYet},
+      {"MPI", transport::mpi_version()},
       {"UCX", kNotYet},
   };
 }

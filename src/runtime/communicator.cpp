@@ -9,6 +9,7 @@
 #include "base/environment.hpp"
 #include "rendezvous/choose_store.hpp"
 #include "runtime/engine.hpp"
+#include "transport/mpi/mpi_transport.hpp"
 
 namespace gradwire {
 namespace {
@@ -34,7 +35,10 @@ CommunicatorOptions Communicator::options_from_environment() {
   options.rank = environment.rank;
   options.world_size = environment.world_size;
   options.job = environment.job;
-  if (environment.world_size > 1) options.store_url = rendezvous::choose_store_url(environment);
+  if (environment.world_size > 1) {
+    if (transport::is_started_by_mpi(environment.launcher)) options.mpi = transport::mpi_world();
+    options.store_url = rendezvous::choose_store_url(environment, options.mpi != nullptr);
+  }
   options.transport = environment.transport;
   options.interface = environment.interface;
   options.connections_per_peer = environment.connections;

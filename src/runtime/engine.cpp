@@ -268,6 +268,7 @@ void Engine::retire_finished() {
 void Engine::start_progress_thread() {
   const std::lock_guard lock(mutex_);
   if (progress_thread_.joinable() || !endpoint_) return;
+  endpoint_->allow_background();
   progress_thread_ = base::start_background_thread("a progress thread", [this] { run_progress_thread(); });
 }
 

@@ -20,6 +20,7 @@ transport::EndpointOptions endpoint_options(const CommunicatorOptions& options) 
   endpoint.job = options.job;
   endpoint.communicator = options.id;
   endpoint.kind = options.transport;
+  endpoint.mpi = options.mpi;
   endpoint.interface = options.interface;
   endpoint.connections_per_peer = options.connections_per_peer;
   endpoint.link_rate = options.link_rate.empty() ? 0 : transport::parse_rate(options.link_rate);
@@ -50,7 +51,7 @@ std::unique_ptr<transport::Endpoint> join(CommunicatorOptions& options) {
   transport::check(endpoint);
   check_rest(options);
   if (options.world_size == 1) return nullptr;
-  if (!options.store) options.store = open_store(options.store_url, options.rank, options.timeout);
+  options.store = open_store(options);
   if (options.interface.empty()) {
     if (const auto address = rendezvous::address_towards_store(options.store_url)) {
       options.interface = address->scoped_host();

@@ -31,7 +31,13 @@ bool wants_shm(const EndpointOptions& options) noexcept {
   return options.kind == "shm" || (options.kind == "auto" && options.link_rate <= 0);
 }
 
-bool wants_tcp(const EndpointOptions& options) noexcept { return options.kind != "shm"; }
+bool wants_mpi(const EndpointOptions& options) noexcept {
+  return options.kind == "mpi" || (options.kind == "auto" && options.mpi && options.link_rate <= 0);
+}
+
+bool wants_tcp(const EndpointOptions& options) noexcept {
+  return options.kind != "shm" && !wants_mpi(options);
+}
 
 Callers::Callers(const EndpointOptions& options, AddressRecord& record) : options_(options) {
   if (wants_shm(options)) {

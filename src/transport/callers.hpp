@@ -45,8 +45,9 @@ class Callers {
   bool is_crowded_ = false;
 };
 
-/// Which transports the options allow.
+/// Which transports the options allow. With an emulated link that is tcp alone.
 [[nodiscard]] bool wants_shm(const EndpointOptions& options) noexcept;
+[[nodiscard]] bool wants_mpi(const EndpointOptions& options) noexcept;
 [[nodiscard]] bool wants_tcp(const EndpointOptions& options) noexcept;
 
 }  // namespace gradwire::transport

@@ -5,6 +5,7 @@
 #include "base/limits.hpp"
 #include "transport/inproc/inproc_transport.hpp"
 #include "transport/mesh_endpoint.hpp"
+#include "transport/mpi/mpi_transport.hpp"
 #include "transport/socket_mesh.hpp"
 #include "transport/transport.hpp"
 
@@ -16,6 +17,12 @@ namespace {
 }
 
 }  // namespace
+
+std::vector<std::string> available_transports() {
+  std::vector<std::string> names(kTransports.begin(), kTransports.end());
+  if (!has_mpi()) std::erase(names, "mpi");
+  return names;
+}
 
 void check(const EndpointOptions& options) {
   if (options.world_size < 1 || options.world_size > base::kMaxRanks) {
@@ -32,8 +39,9 @@ void check(const EndpointOptions& options) {
   }
   if (options.kind != "auto" && std::ranges::find(kTransports, options.kind) == kTransports.end()) {
     refuse(fmt::format("the unknown transport '{}'", options.kind),
-           fmt::format("use one of {}, or auto", fmt::join(kTransports, ", ")));
+           fmt::format("use one of {}, or auto", fmt::join(available_transports(), ", ")));
   }
+  if (options.kind == "mpi") (void)mpi_world();  // or this build has none
   if (options.connections_per_peer < 1 || options.connections_per_peer > base::kMaxConnections) {
     refuse(fmt::format("{} connections per peer", options.connections_per_peer),
            fmt::format("use 1 to {}", base::kMaxConnections));
@@ -43,7 +51,7 @@ void check(const EndpointOptions& options) {
     refuse(fmt::format("a link rate of {:g} bytes a second", rate),
            "choose one from 1 kbit/s to 10 Tbit/s, or 0 for none");
   }
-  if (options.link_rate > 0 && (options.kind == "shm" || options.kind == "inproc")) {
+  if (options.link_rate > 0 && options.kind != "auto" && options.kind != "tcp") {
     refuse(fmt::format("a link rate together with {}, which has no link to slow down", options.kind),
            "use tcp or auto with it, or leave it out");
   }

@@ -190,6 +190,12 @@ void MeshEndpoint::wake() noexcept {
   sleeper_.wake();
 }
 
+void MeshEndpoint::allow_background() const {
+  for (const auto& link : links_) {
+    if (link) link->allow_background();
+  }
+}
+
 Error MeshEndpoint::abort(const Error& cause) noexcept {
   if (std::exchange(ended_, true)) return cause;
   Error best = cause;

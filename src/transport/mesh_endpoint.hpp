@@ -33,6 +33,7 @@ class MeshEndpoint final : public Endpoint {
   bool progress() override;
   void wait(Clock::time_point deadline) override;
   void wake() noexcept override;
+  void allow_background() const override;
   Error abort(const Error& cause) noexcept override;
   void close(std::chrono::milliseconds patience) noexcept override;
 
@@ -49,7 +50,7 @@ class MeshEndpoint final : public Endpoint {
   int rank_;
   std::vector<std::unique_ptr<PeerLink>> links_;
   std::vector<RingLink*> rings_;    ///< those of links_ that need no system call to advance
-  std::vector<PeerLink*> sockets_;  ///< the others
+  std::vector<PeerLink*> sockets_;  ///< the others: sockets, and what is like them
   std::vector<int> hosts_;
   Sleeper sleeper_;
   std::atomic<bool> woken_{false};

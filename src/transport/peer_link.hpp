@@ -33,6 +33,9 @@ class PeerLink : public Link {
   /// Lets go of sockets and of all payloads lent; nothing moves any more.
   virtual void shut() noexcept = 0;
 
+  /// See Endpoint.
+  virtual void allow_background() const {}
+
   [[nodiscard]] int peer() const noexcept { return peer_; }
   /// How the peer's stream ended, known as soon as possible, even while its frames wait here.
   [[nodiscard]] const LinkEnd& peer_end() const noexcept { return peer_end_; }

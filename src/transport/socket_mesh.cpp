@@ -12,6 +12,7 @@
 #include "transport/meetings.hpp"
 #include "transport/mesh_directory.hpp"
 #include "transport/mesh_endpoint.hpp"
+#include "transport/mpi/mpi_transport.hpp"
 #include "transport/rendezvous_keys.hpp"
 
 namespace gradwire::transport {
@@ -20,6 +21,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kCrowdedPause{10};
+/// Nothing else wakes who waits for hellos over MPI.
+constexpr milliseconds kMpiPause{1};
 
 AddressRecord new_record(const EndpointOptions& options) {
   AddressRecord record;
@@ -34,7 +37,7 @@ AddressRecord new_record(const EndpointOptions& options) {
 }
 
 /// Connects one rank with all others. Each listens, publishes where, dials the lower ranks and is dialed by
-/// the higher.
+/// the higher; those that MPI connects say hello to each other there.
 class Mesher {
  public:
   Mesher(const EndpointOptions& options, Store& store)
@@ -43,19 +46,29 @@ class Mesher {
         bell_(std::make_shared<const Doorbell>()),
         record_(new_record(options)),
         callers_(options, record_),
+        store_(store),
         directory_(options, store, deadline_),
         meetings_(options, directory_, bell_) {}
 
   std::unique_ptr<Endpoint> run() {
     directory_.publish(record_);
     directory_.gather();
+    meet_by_mpi();
     Dialer dialer(options_, directory_, meetings_, greetings_, *bell_, callers_.scope());
-    for (int peer = 0; peer < options_.rank; ++peer) dialer.dial(peer, deadline_);
-    while (!meetings_.missing().empty()) greet();
+    for (int peer = 0; peer < options_.rank; ++peer) {
+      if (!is_by_mpi(peer)) dialer.dial(peer, deadline_);
+    }
+    while (!missing().empty()) greet();
     return finish();
   }
 
  private:
+  void meet_by_mpi();
+  [[nodiscard]] bool is_by_mpi(int peer) const noexcept {
+    return wants_mpi(options_) &&
+           (options_.kind == "mpi" || directory_.of(peer).group != directory_.own().group);
+  }
+  [[nodiscard]] std::vector<int> missing() const;
   void greet();
   [[nodiscard]] Error unfinished() const;
   std::unique_ptr<Endpoint> finish();
@@ -66,15 +79,44 @@ class Mesher {
   std::shared_ptr<const Doorbell> bell_;
   AddressRecord record_;
   Callers callers_;
+  Store& store_;
   MeshDirectory directory_;
   Meetings meetings_;
   std::vector<Greeting> greetings_;
+  std::unique_ptr<MpiMeetings> mpi_meetings_;  ///< null where MPI connects nobody
 };
+
+void Mesher::meet_by_mpi() {
+  std::vector<int> peers;
+  for (int peer = 0; peer < options_.world_size; ++peer) {
+    if (peer == options_.rank || !is_by_mpi(peer)) continue;
+    peers.push_back(peer);
+    meetings_.with(peer).missing = 0;
+  }
+  // Where there are two hosts, every rank has a peer on another one: MPI is for all ranks, or for none.
+  if (peers.empty()) return;
+  const auto group = options_.mpi ? options_.mpi : mpi_world();
+  mpi_meetings_ = group->meet(options_, store_, directory_, peers, deadline_);
+}
+
+std::vector<int> Mesher::missing() const {
+  std::vector<int> ranks = meetings_.missing();
+  if (!mpi_meetings_) return ranks;
+  const auto others = mpi_meetings_->missing();
+  ranks.insert(ranks.end(), others.begin(), others.end());
+  std::ranges::sort(ranks);
+  return ranks;
+}
 
 void Mesher::greet() {
   std::vector<pollfd> wanted{{callers_.unix_door(), POLLIN, 0}, {callers_.tcp_door(), POLLIN, 0}};
   for (const auto& greeting : greetings_) wanted.push_back({greeting.socket.get(), POLLIN, 0});
-  const auto most = callers_.is_crowded() ? kCrowdedPause : MeshDirectory::kFailedInterval;
+  if (mpi_meetings_) {
+    mpi_meetings_->progress();
+    if (missing().empty()) return;  // nothing would end the sleep
+  }
+  auto most = callers_.is_crowded() ? kCrowdedPause : MeshDirectory::kFailedInterval;
+  if (mpi_meetings_ && !mpi_meetings_->missing().empty()) most = kMpiPause;
   callers_.reopen();
   const int ready =
       ::poll(wanted.data(), wanted.size(), static_cast<int>(std::min(time_left(deadline_), most).count()));
@@ -85,10 +127,10 @@ void Mesher::greet() {
     if (!done) rest.push_back(std::move(greetings_[i]));
   }
   greetings_ = std::move(rest);
-  if (ready <= 0 || is_late) {
+  if (is_late || (ready <= 0 && most > kMpiPause)) {
     next_failed_check_ = Clock::now() + MeshDirectory::kFailedInterval;
     directory_.throw_if_others_failed();
-    if (Clock::now() >= deadline_ && !meetings_.missing().empty()) throw unfinished();
+    if (Clock::now() >= deadline_ && !missing().empty()) throw unfinished();
     callers_.drop_silent(greetings_, meetings_);
   }
   if (ready > 0 && wanted[0].revents != 0) callers_.accept(Door::local, greetings_, meetings_);
@@ -96,13 +138,13 @@ void Mesher::greet() {
 }
 
 Error Mesher::unfinished() const {
-  const std::vector<int> missing = meetings_.missing();
+  const std::vector<int> ranks = missing();
   return {ErrorCode::timeout,
-          fmt::format("no connection with {} {} of {} within {:g} s{}",
-                      missing.size() == 1 ? "rank" : "ranks", fmt::join(missing, ", "), options_.world_size,
+          fmt::format("no connection with {} {} of {} within {:g} s{}", ranks.size() == 1 ? "rank" : "ranks",
+                      fmt::join(ranks, ", "), options_.world_size,
                       std::chrono::duration<double>(options_.timeout).count(), meetings_.strangers()),
           "see their messages, and whether a firewall is between the hosts",
-          missing.size() == 1 ? std::optional(missing.front()) : std::nullopt};
+          ranks.size() == 1 ? std::optional(ranks.front()) : std::nullopt};
 }
 
 std::unique_ptr<Endpoint> Mesher::finish() {
@@ -113,6 +155,10 @@ std::unique_ptr<Endpoint> Mesher::finish() {
   for (int peer = 0; peer < options_.world_size; ++peer) {
     ranks_here += directory_.is_on_this_host(peer) ? 1 : 0;
     if (peer == options_.rank) continue;
+    if (is_by_mpi(peer)) {
+      links[static_cast<std::size_t>(peer)] = mpi_meetings_->link(peer);
+      continue;
+    }
     links[static_cast<std::size_t>(peer)] = make_link(
         std::move(meetings_.with(peer)), {options_.rank, peer, options_.world_size, options_.communicator},
         options_.link_rate, rate, options_.check_payload);

@@ -18,6 +18,8 @@ namespace gradwire::transport {
 
 using Clock = std::chrono::steady_clock;
 
+class MpiGroup;
+
 /// A received frame; its payload is lent until pop().
 struct Frame {
   wire::Header header;
@@ -50,7 +52,7 @@ class Link {
   /// Headers and payloads handed to the wire so far.
   [[nodiscard]] virtual std::uint64_t wire_bytes_sent() const noexcept = 0;
 
-  /// "shm", "tcp", "inproc".
+  /// One of kTransports.
   [[nodiscard]] virtual const char* kind() const noexcept = 0;
 };
 
@@ -58,18 +60,21 @@ class Link {
 inline constexpr double kMinLinkRate = 1e3 / 8;
 inline constexpr double kMaxLinkRate = 1e13 / 8;
 
-/// All that EndpointOptions::kind may name besides "auto".
-inline constexpr std::array<std::string_view, 3> kTransports{"shm", "tcp", "inproc"};
+/// All that EndpointOptions::kind may name besides "auto"; available_transports() are those of this build.
+inline constexpr std::array<std::string_view, 4> kTransports{"shm", "tcp", "mpi", "inproc"};
+[[nodiscard]] std::vector<std::string> available_transports();
 
 struct EndpointOptions {
   int rank = 0;
   int world_size = 1;
   std::string job;                 ///< names the job; peers of another job are refused in the hello
   std::uint32_t communicator = 0;  ///< id that every frame carries, the same on all ranks
-  std::string kind = "auto";       ///< "auto" (shm for local peers, tcp for others), "shm", "tcp", "inproc"
-  std::string interface;           ///< network interface or address for tcp; empty: loopback
-  int connections_per_peer = 1;    ///< tcp only; frames are striped over them and delivered in order
-  double link_rate = 0;            ///< bytes a second each way, for emulating a slow link; 0: none
+  std::string kind = "auto";  ///< one of kTransports, or "auto": shm for local peers, for others mpi or tcp
+  /// Whom MPI connects: makes auto choose mpi. Null with "mpi": all processes of this one's job.
+  std::shared_ptr<MpiGroup> mpi{};
+  std::string interface;         ///< network interface or address for tcp; empty: loopback
+  int connections_per_peer = 1;  ///< tcp only; frames are striped over them and delivered in order
+  double link_rate = 0;          ///< bytes a second each way, for emulating a slow link; 0: none
   std::chrono::milliseconds timeout{300'000};  ///< for connecting
   bool check_payload = false;                  ///< checksum payloads on shm and inproc too (on tcp always)
   std::string host_id;  ///< ranks with the same one count as local; empty: boot id and network namespace
@@ -96,6 +101,9 @@ class Endpoint {
 
   /// Ends a wait() from any thread.
   virtual void wake() noexcept = 0;
+
+  /// Throws Error(unsupported) where only threads of the user's may call the others.
+  virtual void allow_background() const {}
 
   /// After `cause` ended an operation: tells every peer who is to blame, drains what peers say about it,
   /// closes all links, and returns the error to report: the same, or a better one naming the rank that really

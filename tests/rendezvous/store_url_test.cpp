@@ -16,9 +16,9 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 TEST(StoreUrl, SurvivesBeingWrittenAndParsed) {
-  for (const char* text :
-       {"tcp://host:1234", "tcp://[::1]:80", "tcp://10.0.0.1:65535?job=a%20b", "tcp://h:100?ports=16&job=x",
-        "unix://name", "unix://gradwire-0-a%3fb?job=a%3fb", "file:///tmp/a%20b?job=j"}) {
+  for (const char* text : {"tcp://host:1234", "tcp://[::1]:80", "tcp://10.0.0.1:65535?job=a%20b",
+                           "tcp://h:100?ports=16&job=x", "unix://name", "unix://gradwire-0-a%3fb?job=a%3fb",
+                           "file:///tmp/a%20b?job=j", "mpi://", "mpi://?job=j"}) {
     EXPECT_EQ(parse_store_url(text).text(), text);
   }
   const StoreUrl url = parse_store_url("tcp://[fe80::1%25eth0]:5?job=%2f&ports=2");
@@ -51,6 +51,8 @@ TEST(StoreUrl, RefusesWhatMakesNoSense) {
                            "unix://",
                            "unix://n?ports=2",
                            "file://relative",
+                           "mpi://host",
+                           "mpi://?ports=2",
                            "file://"}) {
     try {
       parse_store_url(text);
@@ -123,8 +125,10 @@ TEST(ChooseStore, RanksOnSeveralHostsNeedAPlace) {
   base::Environment environment = two_ranks();
   environment.local_size = 2;
   EXPECT_THAT(choose_store_url(environment), StartsWith("unix://"));
+  EXPECT_THAT(choose_store_url(environment, true), StartsWith("unix://"));
   environment.local_size = 1;
   EXPECT_THROW(choose_store_url(environment), Error);
+  EXPECT_EQ(choose_store_url(environment, true), "mpi://?job=j");
 }
 
 std::string scoped_host(const std::optional<base::SocketAddress>& address) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "gradwire/store.hpp"
 #include "tests/support/temporary_folder.hpp"
@@ -19,6 +20,10 @@ namespace gradwire::transport {
 /// the real stores, so that a transport's test fails by the transport's fault only.
 class DirectoryStore : public Store {
  public:
+  DirectoryStore() : own_(std::in_place), path_(own_->path()) {}
+  /// In a folder that others use, too.
+  explicit DirectoryStore(std::filesystem::path shared) : path_(std::move(shared)) {}
+
   void set(const std::string& key, const std::string& value) override {
     const auto path = path_of(key);
     const auto draft = path.string() + "." + std::to_string(::getpid()) + "." + std::to_string(drafts_++);
@@ -37,7 +42,7 @@ class DirectoryStore : public Store {
   }
 
   void clear() {
-    for (const auto& entry : std::filesystem::directory_iterator(directory_.path()))
+    for (const auto& entry : std::filesystem::directory_iterator(path_))
       std::filesystem::remove(entry.path());
   }
 
@@ -45,10 +50,11 @@ class DirectoryStore : public Store {
   [[nodiscard]] std::filesystem::path path_of(const std::string& key) const {
     std::string name;
     for (const char c : key) name += c == '/' ? '@' : c;
-    return directory_.path() / name;
+    return path_ / name;
   }
 
-  TemporaryFolder directory_;
+  std::optional<TemporaryFolder> own_;
+  std::filesystem::path path_;
   std::atomic<int> drafts_{0};
 };
 

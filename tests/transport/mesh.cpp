@@ -9,14 +9,89 @@
 #include <cerrno>
 #include <cstring>
 #include <ostream>
+#include <sstream>
 #include <thread>
 
 #include "base/unique_fd.hpp"
 #include "directory_store.hpp"
+#include "transport/link_end.hpp"
+#include "transport/mpi/mpi_transport.hpp"
 
 namespace gradwire::transport {
 
+namespace {
+
+Processes& processes() {
+  static Processes all;
+  return all;
+}
+
+/// A store that the processes share, another one each time; they ask for stores in the same order.
+std::unique_ptr<DirectoryStore> new_store() {
+  static int made = 0;
+  if (processes().count == 1) return std::make_unique<DirectoryStore>();
+  const auto folder = processes().folder / std::to_string(made++);
+  std::filesystem::create_directories(folder);
+  return std::make_unique<DirectoryStore>(folder);
+}
+
+DirectoryStore& board() {
+  static const auto store = new_store();
+  return *store;
+}
+
+std::string write_error(const std::optional<Error>& error) {
+  if (!error) return "none";
+  std::ostringstream out;
+  out << static_cast<int>(error->code()) << ' ' << error->peer().value_or(-1) << ' ' << error->what();
+  return out.str();
+}
+
+std::optional<Error> read_error(const std::string& text) {
+  if (text == "none") return std::nullopt;
+  std::istringstream in(text);
+  std::uint32_t code = 0;
+  int peer = 0;
+  in >> code >> peer;
+  return Error(to_error_code(code).value_or(ErrorCode::system), text, "",
+               peer < 0 ? std::nullopt : std::optional(peer));
+}
+
+/// Tells the other processes of the errors of ranks that are here, and hears of theirs.
+void exchange_errors(std::vector<std::optional<Error>>& errors, Store& store) {
+  const auto key = [](int rank) { return "error/" + std::to_string(rank); };
+  const int ranks = static_cast<int>(errors.size());
+  for (int rank = 0; rank < ranks; ++rank) {
+    if (is_here(rank)) store.set(key(rank), write_error(errors[static_cast<std::size_t>(rank)]));
+  }
+  for (int rank = 0; rank < ranks; ++rank) {
+    if (is_here(rank)) continue;
+    errors[static_cast<std::size_t>(rank)] =
+        read_error(store.get(key(rank), kSoon).value_or("90 -1 its process gave no answer"));
+  }
+}
+
+}  // namespace
+
 std::ostream& operator<<(std::ostream& out, const Flavor& flavor) { return out << flavor.name; }
+
+void share_ranks(const Processes& all) { processes() = all; }
+
+bool is_here(int rank) { return rank % processes().count == processes().own; }
+
+Signal::Signal() {
+  static int made = 0;
+  board();
+  key_ = "signal/" + std::to_string(made++);
+}
+
+void Signal::send(const std::string& text) const { board().set(key_, text); }
+
+std::string Signal::wait() const {
+  auto text = board().get(key_, kSoon);
+  if (!text) throw Error(ErrorCode::timeout, "the test waited in vain for a signal", "find out why");
+  return *std::move(text);
+}
 
 EndpointOptions options_for(const Flavor& flavor, int rank, int ranks) {
   EndpointOptions options;
@@ -27,21 +102,23 @@ EndpointOptions options_for(const Flavor& flavor, int rank, int ranks) {
   options.kind = flavor.kind;
   options.connections_per_peer = flavor.connections;
   if (flavor.ranks_per_host > 0) options.host_id = "host-" + std::to_string(rank / flavor.ranks_per_host);
+  if (flavor.mpi) options.mpi = mpi_world();
   options.timeout = kSoon;
   return options;
 }
 
 std::vector<std::optional<Error>> run_ranks(const Flavor& flavor, int ranks, const RankBody& body) {
-  DirectoryStore store;
+  const auto store = new_store();
   std::vector<std::optional<Error>> errors(static_cast<std::size_t>(ranks));
   std::vector<std::thread> threads;
   threads.reserve(static_cast<std::size_t>(ranks));
   for (int rank = 0; rank < ranks; ++rank) {
+    if (!is_here(rank)) continue;
     threads.emplace_back([&, rank] {
       auto& error = errors[static_cast<std::size_t>(rank)];
       std::unique_ptr<Endpoint> endpoint;
       try {
-        endpoint = connect(options_for(flavor, rank, ranks), store);
+        endpoint = connect(options_for(flavor, rank, ranks), *store);
         body(rank, *endpoint);
         endpoint->close(std::chrono::seconds(2));
       } catch (const Error& cause) {
@@ -50,6 +127,7 @@ std::vector<std::optional<Error>> run_ranks(const Flavor& flavor, int ranks, con
     });
   }
   for (auto& thread : threads) thread.join();
+  exchange_errors(errors, *store);
   return errors;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -16,15 +17,38 @@ struct Flavor {
   std::string kind;
   int connections = 1;
   int ranks_per_host = 0;  ///< 0: all on one, which is true
+  bool mpi = false;        ///< between hosts auto is MPI
 };
 std::ostream& operator<<(std::ostream& out, const Flavor& flavor);
 
 /// Options of one rank; tests change what they are about.
 EndpointOptions options_for(const Flavor& flavor, int rank, int ranks);
 
+/// Processes that run the same tests in the same order, and share the ranks of each: rank r is a thread of
+/// process r % count. Unless told otherwise, this process has all of them.
+struct Processes {
+  int own = 0;
+  int count = 1;
+  std::filesystem::path folder;  ///< an empty one, which all of them see
+};
+void share_ranks(const Processes& processes);
+[[nodiscard]] bool is_here(int rank);
+
+/// What one rank of a test tells the others. Made by the test's own thread, outside of the ranks.
+class Signal {
+ public:
+  Signal();
+  void send(const std::string& text = "now") const;
+  [[nodiscard]] std::string wait() const;
+
+ private:
+  std::string key_;
+};
+
 using RankBody = std::function<void(int rank, Endpoint& endpoint)>;
 
-/// Connects `ranks` threads, runs `body` on each, says goodbye, and returns each rank's error, if any.
+/// Connects `ranks` threads, runs `body` on each, says goodbye, and returns each rank's error, if any, those
+/// of other processes included.
 std::vector<std::optional<Error>> run_ranks(const Flavor& flavor, int ranks, const RankBody& body);
 
 /// The same, and expects that no rank had an error.

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <mpi.h>
+
+#include <mutex>
+#include <optional>
+
+#include "transport/mpi/mpi_transport.hpp"
+
+namespace gradwire::transport {
+
+using MpiTag = int;
+
+/// Memory that MPI works on, and the requests that say when it no longer does.
+struct MpiMemory {
+  MpiMemory() = default;
+  virtual ~MpiMemory() = default;
+  MpiMemory(const MpiMemory&) = delete;
+  MpiMemory& operator=(const MpiMemory&) = delete;
+
+  std::vector<MPI_Request> requests;
+};
+
+/// See MpiGroup. A mesh of ranks is told from others of the same group by its tags: each rank reserves its
+/// own, says in the store which they are, and is sent nothing else. So meshes need no communicator each, and
+/// several ranks may be threads of one process.
+class MpiProcesses final : public MpiGroup, public std::enable_shared_from_this<MpiProcesses> {
+ public:
+  /// Those of `users`, which is duplicated by open() and not touched afterwards; none: of MPI_COMM_WORLD.
+  explicit MpiProcesses(std::optional<MPI_Comm> users) noexcept : users_(users) {}
+
+  void open(Clock::time_point deadline) override;
+  [[nodiscard]] int rank() const noexcept override { return rank_; }
+  [[nodiscard]] int size() const noexcept override { return size_; }
+  [[nodiscard]] bool are_alike(const std::string& text, Clock::time_point deadline) override;
+  [[nodiscard]] std::string from_first(const std::string& text, Clock::time_point deadline) override;
+  [[nodiscard]] std::unique_ptr<MpiMeetings> meet(const EndpointOptions& options, Store& store,
+                                                  MeshDirectory& directory, const std::vector<int>& peers,
+                                                  Clock::time_point deadline) override;
+
+  /// The same in all processes of the group, and in no others.
+  [[nodiscard]] const std::string& id() const noexcept { return id_; }
+  /// The duplicate, with MPI_ERRORS_RETURN.
+  [[nodiscard]] MPI_Comm communicator() const noexcept { return communicator_; }
+  /// Tags that nobody else has here.
+  [[nodiscard]] MpiTag reserve_tags(int count);
+
+  /// Keeps memory for as long as MPI may work on it: it takes back no send. Receives should have been
+  /// cancelled.
+  void bury(std::unique_ptr<MpiMemory> memory) noexcept;
+
+ private:
+  /// Waits, without a core to itself, for the requests of `memory`. Throws Error(timeout).
+  template <typename Memory>
+  std::unique_ptr<Memory> finish(std::unique_ptr<Memory> memory, const char* what,
+                                 Clock::time_point deadline);
+  [[nodiscard]] std::string broadcast(MPI_Comm communicator, const std::string& text,
+                                      Clock::time_point deadline);
+
+  std::optional<MPI_Comm> users_;
+  std::mutex opening_;
+  MPI_Comm communicator_ = MPI_COMM_NULL;
+  int rank_ = 0;
+  int size_ = 1;
+  std::string id_;
+  MpiTag last_tag_ = 0;
+  std::mutex mutex_;  ///< guards what follows
+  MpiTag next_tag_ = 0;
+  std::vector<std::unique_ptr<MpiMemory>> graves_;
+};
+
+}  // namespace gradwire::transport

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include "mesh.hpp"
+
+namespace gradwire::transport {
+
+/// The suite of transport_conformance_test.cpp. A program names the transports that it is for.
+class Conformance : public testing::TestWithParam<Flavor> {};
+
+}  // namespace gradwire::transport
