@@ -38,7 +38,7 @@ class Link {
   /// gone.
   virtual bool try_send(const wire::Header& header, std::span<const std::byte> payload) = 0;
 
-  /// How many accepted frames no longer need their payloads.
+  /// How many accepted frames no longer need their payloads. With mpi that may take the peer's calls, too.
   [[nodiscard]] virtual std::uint64_t completed() const noexcept = 0;
 
   /// The oldest received data or message frame, or nullptr when none has arrived.

@@ -304,7 +304,7 @@ TEST_P(Conformance, ClosingOverUnreadDataLosesNothing) {
       gone.send();
       return;
     }
-    drain(endpoint, 0, kFrames);
+    if (!GetParam().mpi) drain(endpoint, 0, kFrames);  // MPI may send nothing to who does not call it
     sent.send();
     (void)gone.wait();
     std::this_thread::sleep_for(milliseconds(20));
