@@ -11,6 +11,9 @@ namespace {
 
 constexpr std::chrono::microseconds kShortestPause{20};
 constexpr std::chrono::microseconds kLongestPause{1000};
+/// A pause is this part of the time that nothing has happened: in a chain of ranks each waits for what the
+/// pauses of all before it have added.
+constexpr int kQuietPerPause = 16;
 
 }  // namespace
 
@@ -58,7 +61,7 @@ void MpiPort::poll(Clock::time_point now) noexcept {
 
 Clock::time_point MpiPort::due(Clock::time_point now) const noexcept {
   const auto quiet = std::max<Clock::duration>(now - stirred_, {});
-  return now + std::clamp<Clock::duration>(quiet / 2, kShortestPause, kLongestPause) + kTimerLateness;
+  return now + std::clamp<Clock::duration>(quiet / kQuietPerPause, kShortestPause, kLongestPause) + kTimerLateness;
 }
 
 }  // namespace gradwire::transport
