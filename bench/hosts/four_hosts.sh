@@ -33,6 +33,7 @@ bridge=gwb$id
 network=10.$((128 + BASHPID % 64)).$((BASHPID / 64 % 250))
 folder=$(mktemp -d)
 
+# shellcheck disable=SC2317  # the trap calls it
 take_down() {
   for ((i = 0; i < hosts; ++i)); do
     ip netns del "gwh$id-$i" 2>/dev/null || true
@@ -75,6 +76,8 @@ exec ip netns exec "$host" sh -c "$*"
 AGENT
 chmod +x "$folder/agent"
 
+# All daemons keep their things in one /tmp: what they share through files there is not theirs alone.
+export PMIX_MCA_gds=hash
 status=0
 mpirun --allow-run-as-root --oversubscribe -H "$list" -n $((hosts * per_host)) \
   --mca plm_rsh_agent "$folder/agent" --mca btl tcp,self --mca btl_tcp_if_include "$network.0/24" \
