@@ -77,7 +77,8 @@ TEST_F(MpiProgram, TrainsToTheBitsThatTcpTrainsTo) {
   for (int rank = 0; rank < 4; ++rank) {
     const auto one = read_model("mpi." + std::to_string(rank));
     const auto other = read_model("tcp." + std::to_string(rank));
-    EXPECT_EQ(trainer::serialize_checkpoint(one).size(), trainer::serialize_checkpoint(other).size());
+    EXPECT_EQ(one.step, 40U);
+    EXPECT_FALSE(one.weights.empty() || one.reducer_state.empty());
     EXPECT_TRUE(std::ranges::equal(one.weights, other.weights)) << rank;
     EXPECT_TRUE(std::ranges::equal(one.velocity, other.velocity)) << rank;
     EXPECT_EQ(one.reducer_state, other.reducer_state) << rank;

@@ -21,8 +21,10 @@ constexpr std::uint64_t kFramesPerNote = kMpiFrames / 2;
 
 /// Pages that no frame reached were never touched.
 struct MpiLink::Memory : MpiMemory {
-  [[nodiscard]] std::byte* in(std::size_t slot) noexcept { return frames_in.get() + slot * kSlotBytes; }
-  [[nodiscard]] std::byte* out(std::size_t slot) noexcept { return frames_out.get() + slot * kSlotBytes; }
+  [[nodiscard]] std::byte* in(std::size_t slot) const noexcept { return frames_in.get() + slot * kSlotBytes; }
+  [[nodiscard]] std::byte* out(std::size_t slot) const noexcept {
+    return frames_out.get() + slot * kSlotBytes;
+  }
 
   std::unique_ptr<std::byte[]> frames_in = std::make_unique_for_overwrite<std::byte[]>(kSlots * kSlotBytes);
   std::unique_ptr<std::byte[]> frames_out = std::make_unique_for_overwrite<std::byte[]>(kSlots * kSlotBytes);
@@ -170,6 +172,8 @@ void MpiLink::look_at_frames() noexcept {
       ++arrived_;
     } catch (const Error& error) {
       end_with_garbage(error);
+    } catch (const std::exception&) {
+      return lose("out of memory");
     }
   }
 }
