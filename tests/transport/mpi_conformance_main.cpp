@@ -20,6 +20,28 @@ INSTANTIATE_TEST_SUITE_P(Mpi, Conformance,
                                          Flavor{"mpi_mixed", "auto", 1, 2, true}),
                          [](const auto& each) { return each.param.name; });
 
+/// MPI itself would keep any number of small messages for a receiver that takes none.
+TEST(MpiLink, TakesNoMoreSmallFramesThanThePeerHasPlaceFor) {
+  const Signal full;
+  expect_ranks({"mpi", "mpi", 1, 0, true}, 2, [&](int rank, Endpoint& endpoint) {
+    if (rank == 0) {
+      std::uint64_t accepted = 0;
+      const auto deadline = Clock::now() + std::chrono::milliseconds(200);
+      while (Clock::now() < deadline) {
+        if (endpoint.link(1).try_send(header_for(0, 1, accepted), {})) ++accepted;
+        endpoint.progress();
+      }
+      EXPECT_EQ(accepted, 16U);
+      full.send(std::to_string(accepted));
+      receive(endpoint, 1);
+    } else {
+      const auto accepted = std::stoull(full.wait());
+      for (std::uint64_t n = 0; n < accepted; ++n) EXPECT_EQ(receive(endpoint, 0).header.operation, n);
+      send(endpoint, 0, header_for(1, 0, 0), {});
+    }
+  });
+}
+
 int run_tests() {
   Processes processes;
   MPI_Comm_rank(MPI_COMM_WORLD, &processes.own);
