@@ -52,11 +52,11 @@ std::shared_ptr<Store> meet_by_mpi(const CommunicatorOptions& options) {
   if (options.rank == 0) {
     try {
       const auto served = serve(options, is_one_host);
-      group->from_first(kServed + served.url, deadline);
+      (void)group->from_first(kServed + served.url, deadline);
       return served.store;
     } catch (const Error& error) {
-      group->from_first(kFailed + std::string(error.what()).substr(0, transport::MpiGroup::kMaxText - 1),
-                        deadline);
+      (void)group->from_first(
+          kFailed + std::string(error.what()).substr(0, transport::MpiGroup::kMaxText - 1), deadline);
       throw;
     }
   }
