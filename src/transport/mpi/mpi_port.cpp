@@ -61,7 +61,8 @@ void MpiPort::poll(Clock::time_point now) noexcept {
 
 Clock::time_point MpiPort::due(Clock::time_point now) const noexcept {
   const auto quiet = std::max<Clock::duration>(now - stirred_, {});
-  return now + std::clamp<Clock::duration>(quiet / kQuietPerPause, kShortestPause, kLongestPause) + kTimerLateness;
+  return now + std::clamp<Clock::duration>(quiet / kQuietPerPause, kShortestPause, kLongestPause) +
+         kTimerLateness;
 }
 
 }  // namespace gradwire::transport
