@@ -172,7 +172,7 @@ void MpiLink::look_at_frames() noexcept {
       ++arrived_;
     } catch (const Error& error) {
       end_with_garbage(error);
-    } catch (const std::exception&) {
+    } catch (...) {
       return lose("out of memory");
     }
   }
