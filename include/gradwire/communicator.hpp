@@ -42,7 +42,9 @@ struct CommunicatorOptions {
   std::uint32_t id = 0;            ///< tells the communicators of one job apart: the same on all its ranks
   std::shared_ptr<Store> store{};  ///< handed in, or null: opened from `store_url`
   std::string store_url{};  ///< see open_store(); may be empty only when world_size is 1, or with `mpi`
-  std::string transport = "auto";  ///< "auto", "shm", "tcp", "mpi", "inproc"
+  /// "auto" (shm for local ranks, mpi or tcp for others), "shm", "tcp", "inproc"; "mpi" and "ucx" where the
+  /// build has them.
+  std::string transport = "auto";
   /// What connects the ranks where MPI has started them: what mpi.hpp, and from_environment() under mpirun,
   /// put here. "auto" is then MPI between hosts, and without a store the ranks meet by MPI.
   std::shared_ptr<transport::MpiGroup> mpi{};
@@ -192,7 +194,7 @@ class GRADWIRE_EXPORT Communicator {
   /// [rank]: the number of its host, numbers from 0 in the order of the hosts' first ranks. With a link rate
   /// every rank is a host.
   [[nodiscard]] std::vector<int> hosts() const;
-  /// "shm", "tcp", "mpi", "inproc" for a peer.
+  /// "shm", "tcp", "mpi", "ucx", "inproc" for a peer.
   [[nodiscard]] std::string transport_to(int peer) const;
   /// Gives the communicator up on all ranks: operations in flight end here and with peer_lost, naming this
   /// rank, elsewhere. Buffers are no longer lent when it returns.

@@ -21,7 +21,7 @@ constexpr std::array kVariables{
                         "names the job: ranks of one job find each other, others are refused"},
     EnvironmentVariable{"GRADWIRE_STORE",
                         "where ranks meet: tcp://host:port, file:///path, unix://name or mpi://"},
-    EnvironmentVariable{"GRADWIRE_TRANSPORT", "auto (default), shm, tcp, mpi or inproc"},
+    EnvironmentVariable{"GRADWIRE_TRANSPORT", "auto (default), shm, tcp, mpi, ucx or inproc"},
     EnvironmentVariable{"GRADWIRE_INTERFACE",
                         "for tcp: a network interface (eth0) or an address of this host"},
     EnvironmentVariable{"GRADWIRE_LINK_RATE",

@@ -25,6 +25,11 @@ bool is_transport(const std::string& name) {
   return name == "auto" || std::ranges::find(known, name) != known.end();
 }
 
+/// What is special about a name that is no transport here.
+std::string left_out(const std::string& transport) {
+  return transport == "ucx" ? ", which this build was made without" : "";
+}
+
 /// A run may take hours: what it could not write at its end is better said before it begins.
 void require_file(const std::string& option, const std::string& file) {
   require_folder(option, file);
@@ -38,7 +43,8 @@ void require_file(const std::string& option, const std::string& file) {
 /// What is wrong with a variable is said here once, and not by each rank.
 void check_variables(const CommunicatorOptions& job) {
   const auto refuse = [](const char* name, const std::string& value, const std::string& allowed) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("{}={} makes no sense", name, value),
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{}={} makes no sense{}", name, value, left_out(value)),
                 fmt::format("set {} to {}, or unset it", name, allowed));
   };
   if (!is_transport(job.transport)) refuse("GRADWIRE_TRANSPORT", job.transport, known_transports());
@@ -114,13 +120,14 @@ void add_network_options(CLI::App& command, RankOptions& options) {
 
 void check_network(const std::string& transport, const std::string& link_rate) {
   if (!transport.empty() && !is_transport(transport)) {
-    throw UsageError(
-        fmt::format("ranks cannot be connected by '{}'; there are {}", transport, known_transports()));
+    throw UsageError(fmt::format("ranks cannot be connected by '{}'{}; there are {}", transport,
+                                 left_out(transport), known_transports()));
   }
   if (link_rate.empty()) return;
   check_usage([&] { inspect::parse_link_rate(link_rate); });
   if (transport == "shm") throw UsageError("a link rate needs tcp: shared memory has no link to slow down");
   if (transport == "mpi") throw UsageError("a link rate needs tcp: what MPI sends cannot be slowed down");
+  if (transport == "ucx") throw UsageError("a link rate needs tcp: what UCX sends cannot be slowed down");
 }
 
 void refuse_mpi_here(const std::string& transports) {

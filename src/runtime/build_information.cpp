@@ -8,6 +8,7 @@
 #include "gradwire/version.hpp"
 #include "transport/mpi/mpi_transport.hpp"
 #include "transport/transport.hpp"
+#include "transport/ucx/ucx_transport.hpp"
 
 namespace gradwire::inspect {
 namespace {
@@ -46,7 +47,7 @@ std::vector<std::pair<std::string, std::string>> build_information() {
       {"CUDA", compress::describe_device()},
       {"NCCL", kNotYet},
       {"MPI", transport::mpi_version()},
-      {"UCX", kNotYet},
+      {"UCX", transport::ucx_information()},
   };
 }
 

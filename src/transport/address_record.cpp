@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <array>
+#include <vector>
 
 #include "base/byte_reader.hpp"
 #include "base/byte_writer.hpp"
@@ -12,13 +12,14 @@ namespace gradwire::transport {
 namespace {
 
 constexpr std::uint32_t kRecordMagic = 0x31415747;  // "GWA1" in memory
-constexpr std::size_t kMaxRecordBytes = 2048;
+constexpr std::size_t kMaxRecordBytes =
+    2048;  // without the address for UCX, which tells all networks of a host
 constexpr std::size_t kCrcBytes = 4;
 
 }  // namespace
 
 std::string write_record(const AddressRecord& record) {
-  std::array<std::byte, kMaxRecordBytes> buffer{};
+  std::vector<std::byte> buffer(kMaxRecordBytes + record.ucx_address.size());
   base::ByteWriter writer(buffer);
   writer.write(kRecordMagic);
   writer.write(wire::kVersion);
@@ -30,6 +31,8 @@ std::string write_record(const AddressRecord& record) {
   writer.short_text(record.unix_name);
   writer.short_text(record.tcp_host);
   writer.write(record.tcp_port);
+  writer.short_text(record.ucx_version);
+  writer.short_text(record.ucx_address);
   writer.write(base::crc32c(writer.written()));
   if (!writer.ok()) {
     throw Error(ErrorCode::invalid_argument, fmt::format("a host id of {} bytes", record.group.size()),
@@ -58,6 +61,8 @@ AddressRecord read_record(const std::string& bytes, int rank, const EndpointOpti
   record.unix_name = reader.short_text();
   record.tcp_host = reader.short_text();
   record.tcp_port = reader.read<std::uint16_t>();
+  record.ucx_version = reader.short_text();
+  record.ucx_address = reader.short_text();
   const auto crc = reader.read<std::uint32_t>();
   if (magic != kRecordMagic || !reader.ok() || reader.remaining() != 0 ||
       crc != base::crc32c(raw.first(raw.size() - kCrcBytes))) {

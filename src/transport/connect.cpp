@@ -8,6 +8,7 @@
 #include "transport/mpi/mpi_transport.hpp"
 #include "transport/socket_mesh.hpp"
 #include "transport/transport.hpp"
+#include "transport/ucx/ucx_transport.hpp"
 
 namespace gradwire::transport {
 namespace {
@@ -21,6 +22,7 @@ namespace {
 std::vector<std::string> available_transports() {
   std::vector<std::string> names(kTransports.begin(), kTransports.end());
   if (!has_mpi()) std::erase(names, "mpi");
+  if (!has_ucx()) std::erase(names, "ucx");
   return names;
 }
 
@@ -37,9 +39,15 @@ void check(const EndpointOptions& options) {
     refuse(fmt::format("a job name of {} bytes", options.job.size()),
            fmt::format("choose one of at most {}", base::kMaxJobBytes));
   }
+  const auto known = available_transports();
   if (options.kind != "auto" && std::ranges::find(kTransports, options.kind) == kTransports.end()) {
     refuse(fmt::format("the unknown transport '{}'", options.kind),
-           fmt::format("use one of {}, or auto", fmt::join(available_transports(), ", ")));
+           fmt::format("use one of {}, or auto", fmt::join(known, ", ")));
+  }
+  if (options.kind == "ucx" && !has_ucx()) {
+    refuse("the transport 'ucx', which this build of gradwire was made without",
+           fmt::format("build it with -DGRADWIRE_WITH_UCX=ON, or use one of {}, or auto",
+                       fmt::join(known, ", ")));
   }
   if (options.kind == "mpi") (void)mpi_world();  // or this build has none
   if (options.connections_per_peer < 1 || options.connections_per_peer > base::kMaxConnections) {
@@ -64,6 +72,7 @@ std::unique_ptr<Endpoint> connect(const EndpointOptions& options, Store& store) 
                                           std::make_shared<const Doorbell>(), Patience::sleep);
   }
   if (options.kind == "inproc") return connect_inproc(options, store);
+  if (options.kind == "ucx") return connect_ucx(options, store);
   return connect_sockets(options, store);
 }
 

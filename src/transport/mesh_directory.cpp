@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <thread>
+#include <utility>
 
 #include "transport/rendezvous_keys.hpp"
 
@@ -49,8 +50,15 @@ void MeshDirectory::gather() {
 void MeshDirectory::read_again(int peer) {
   throw_if_others_failed();
   std::this_thread::sleep_for(kRereadPause);
+  look_again(peer);
+}
+
+bool MeshDirectory::look_again(int peer) {
   const auto bytes = store_.get(key_of(peer), milliseconds{0});
-  if (bytes) records_[static_cast<std::size_t>(peer)] = read_record(*bytes, peer, options_);
+  if (!bytes) return false;
+  AddressRecord& record = records_[static_cast<std::size_t>(peer)];
+  const std::uint64_t token = std::exchange(record, read_record(*bytes, peer, options_)).token;
+  return record.token != token;
 }
 
 std::vector<int> MeshDirectory::hosts() const {

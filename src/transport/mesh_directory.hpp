@@ -21,7 +21,10 @@ class MeshDirectory {
   /// Waits until all have said it. Throws Error: timeout naming the missing ranks, what read_record() throws,
   /// and what another rank left that gave up.
   void gather();
-  /// After a moment: the store may still hold the address of an earlier run. Throws the same.
+  /// Whether somebody else has published as this rank meanwhile: the store may still hold the address of an
+  /// earlier run. Throws what read_record() throws.
+  bool look_again(int peer);
+  /// The same after a moment. Throws also what another rank left that gave up.
   void read_again(int peer);
   void throw_if_others_failed();
 

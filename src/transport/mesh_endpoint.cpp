@@ -52,8 +52,9 @@ MeshEndpoint::MeshEndpoint(int rank, std::vector<std::unique_ptr<PeerLink>> link
     if (auto* ring = dynamic_cast<RingLink*>(link.get())) {
       rings_.push_back(ring);
     } else {
-      sockets_.push_back(link.get());
+      others_.push_back(link.get());
     }
+    needs_events_ = needs_events_ || link->needs_events();
     const auto descriptors = link->descriptors();
     for (std::size_t i = 0; i < descriptors.size(); ++i) {
       sleeper_.watch(descriptors[i],
@@ -80,15 +81,15 @@ bool MeshEndpoint::progress() {
 bool MeshEndpoint::advance_all() {
   bool moved = false;
   for (RingLink* ring : rings_) moved = ring->advance({}) || moved;
-  if (!sockets_.empty() || ++calls_ % kHangUpInterval == 0) moved = handle(sleeper_.poll()) || moved;
-  if (sockets_.empty()) return moved;
+  if (needs_events_ || ++calls_ % kHangUpInterval == 0) moved = handle(sleeper_.poll()) || moved;
+  if (others_.empty()) return moved;
 
   // Who moved something last is the last to move next: on an emulated link all get their turn.
   const auto now = Clock::now();
   const std::size_t first = first_;
-  for (std::size_t i = 0; i < sockets_.size(); ++i) {
-    const std::size_t index = (first + i) % sockets_.size();
-    if (!sockets_[index]->advance(now)) continue;
+  for (std::size_t i = 0; i < others_.size(); ++i) {
+    const std::size_t index = (first + i) % others_.size();
+    if (!others_[index]->advance(now)) continue;
     moved = true;
     first_ = index + 1;
   }
@@ -130,9 +131,9 @@ bool MeshEndpoint::has_news() noexcept {
   for (RingLink* ring : rings_) {
     if (ring->has_news({})) return true;
   }
-  if (!sockets_.empty()) {
+  if (!others_.empty()) {
     const auto now = Clock::now();
-    for (PeerLink* link : sockets_) {
+    for (PeerLink* link : others_) {
       if (link->has_news(now)) return true;
     }
   }
@@ -141,7 +142,7 @@ bool MeshEndpoint::has_news() noexcept {
 
 bool MeshEndpoint::spin(Clock::time_point deadline) noexcept {
   const auto ended = [&] {
-    if (!sockets_.empty()) handle(sleeper_.poll());
+    if (needs_events_) handle(sleeper_.poll());
     return woken_.load(std::memory_order_relaxed) || has_news();
   };
   if (patience_ == Patience::sleep) return false;
@@ -174,15 +175,17 @@ void MeshEndpoint::wait(Clock::time_point deadline) {
   }
   while (true) {
     for (RingLink* ring : rings_) ring->announce_sleep();
+    for (PeerLink* link : others_) link->announce_sleep();
     if (woken_.exchange(false) || has_news()) break;
     const auto now = Clock::now();
     if (now >= deadline) break;
     auto due = Clock::time_point::max();
-    for (const PeerLink* link : sockets_) due = std::min(due, link->due(now));
+    for (const PeerLink* link : others_) due = std::min(due, link->due(now));
     handle(sleeper_.sleep_until(
         std::min(deadline, due == Clock::time_point::max() ? due : due - kTimerLateness)));
   }
   for (RingLink* ring : rings_) ring->announce_awake();
+  for (PeerLink* link : others_) link->announce_awake();
 }
 
 void MeshEndpoint::wake() noexcept {

@@ -49,8 +49,9 @@ class MeshEndpoint final : public Endpoint {
 
   int rank_;
   std::vector<std::unique_ptr<PeerLink>> links_;
-  std::vector<RingLink*> rings_;    ///< those of links_ that need no system call to advance
-  std::vector<PeerLink*> sockets_;  ///< the others: sockets, and what is like them
+  std::vector<RingLink*> rings_;   ///< those of links_ through memory, which advance without a clock
+  std::vector<PeerLink*> others_;  ///< the rest
+  bool needs_events_ = false;      ///< any of links_ does
   std::vector<int> hosts_;
   Sleeper sleeper_;
   std::atomic<bool> woken_{false};

@@ -20,6 +20,8 @@ class PeerLink : public Link {
   virtual void announce_sleep() noexcept = 0;
   virtual void announce_awake() noexcept = 0;
 
+  /// Whether advance() relies on on_events(). Where not, descriptors do no more than end a sleep.
+  [[nodiscard]] virtual bool needs_events() const noexcept = 0;
   /// What descriptors number `index` was reported ready for (EPOLLIN and so on).
   virtual void on_events(std::size_t index, std::uint32_t events) noexcept = 0;
   /// The descriptors to watch, edge-triggered.

@@ -42,6 +42,7 @@ class RingLink final : public PeerLink {
   [[nodiscard]] Clock::time_point due(Clock::time_point) const noexcept override {
     return Clock::time_point::max();
   }
+  [[nodiscard]] bool needs_events() const noexcept override { return false; }
   void announce_sleep() noexcept override;
   void announce_awake() noexcept override;
   void on_events(std::size_t index, std::uint32_t events) noexcept override;

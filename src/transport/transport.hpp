@@ -61,7 +61,7 @@ inline constexpr double kMinLinkRate = 1e3 / 8;
 inline constexpr double kMaxLinkRate = 1e13 / 8;
 
 /// All that EndpointOptions::kind may name besides "auto"; available_transports() are those of this build.
-inline constexpr std::array<std::string_view, 4> kTransports{"shm", "tcp", "mpi", "inproc"};
+inline constexpr std::array<std::string_view, 5> kTransports{"shm", "tcp", "mpi", "ucx", "inproc"};
 [[nodiscard]] std::vector<std::string> available_transports();
 
 struct EndpointOptions {
@@ -76,7 +76,8 @@ struct EndpointOptions {
   int connections_per_peer = 1;  ///< tcp only; frames are striped over them and delivered in order
   double link_rate = 0;          ///< bytes a second each way, for emulating a slow link; 0: none
   std::chrono::milliseconds timeout{300'000};  ///< for connecting
-  bool check_payload = false;                  ///< checksum payloads on shm and inproc too (on tcp always)
+  /// Checksum payloads on shm, inproc, and ucx within a host, too; on tcp, and ucx between hosts, always.
+  bool check_payload = false;
   std::string host_id;  ///< ranks with the same one count as local; empty: boot id and network namespace
 };
 

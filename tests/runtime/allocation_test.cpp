@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "gradwire/inspect.hpp"
 #include "gradwire/reducer.hpp"
 #include "local_world.hpp"
 #include "tests/support/every_algorithm.hpp"
@@ -44,7 +45,7 @@ TEST(Allocations, TheCounterCounts) {
 }
 
 TEST(Allocations, RunningAPlanMakesNone) {
-  for (const char* transport : {"inproc", "shm", "tcp"}) {
+  for (const std::string& transport : inspect::transports()) {
     for (const std::string& algorithm : algorithm_names()) {
       std::atomic<std::size_t> made{0};
       expect_ranks(

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gradwire/communicator.hpp"
+#include "gradwire/inspect.hpp"
 #include "gradwire/reducer.hpp"
 
 namespace gradwire {
@@ -48,7 +49,7 @@ int live(int rank, const std::string& transport, const std::string& store_url, c
   }
 }
 
-class PeerDeath : public testing::TestWithParam<const char*> {};
+class PeerDeath : public testing::TestWithParam<std::string> {};
 
 TEST_P(PeerDeath, EndsTheStepOnEverySurvivorWithTheNameOfTheDead) {
   const std::string job = "peer-death-" + std::to_string(::getpid()) + GetParam();
@@ -145,8 +146,16 @@ TEST(StoppedRank, EndsTheOthersSoonAfterTheTimeoutThoughItServesTheStore) {
   EXPECT_LT(std::chrono::steady_clock::now() - stopped, kPatience + std::chrono::seconds(12));
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, PeerDeath, testing::Values("shm", "tcp", "auto"),
-                         [](const auto& instance) { return std::string(instance.param); });
+/// All that connect processes.
+std::vector<std::string> process_transports() {
+  auto transports = inspect::transports();
+  std::erase(transports, "inproc");
+  transports.emplace_back("auto");
+  return transports;
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, PeerDeath, testing::ValuesIn(process_transports()),
+                         [](const auto& instance) { return instance.param; });
 
 }  // namespace
 }  // namespace gradwire

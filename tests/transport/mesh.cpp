@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <ostream>
 #include <sstream>
@@ -91,6 +92,23 @@ std::string Signal::wait() const {
   auto text = board().get(key_, kSoon);
   if (!text) throw Error(ErrorCode::timeout, "the test waited in vain for a signal", "find out why");
   return *std::move(text);
+}
+
+std::vector<Flavor> with_ucx(std::vector<Flavor> flavors) {
+  const auto known = available_transports();
+  if (std::ranges::find(known, "ucx") == known.end()) return flavors;
+  flavors.push_back({"ucx", "ucx"});
+  flavors.push_back({"ucx_shm", "ucx", 1, 0, "posix,self"});
+  flavors.push_back({"ucx_tcp", "ucx", 1, 0, "tcp,self"});
+  return flavors;
+}
+
+void FlavorTest::SetUp() {
+  if (!GetParam().ucx_tls.empty()) ::setenv("UCX_TLS", GetParam().ucx_tls.c_str(), 1);
+}
+
+void FlavorTest::TearDown() {
+  if (!GetParam().ucx_tls.empty()) ::unsetenv("UCX_TLS");
 }
 
 EndpointOptions options_for(const Flavor& flavor, int rank, int ranks) {

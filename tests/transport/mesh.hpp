@@ -1,5 +1,7 @@
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -18,8 +20,19 @@ struct Flavor {
   int connections = 1;
   int ranks_per_host = 0;  ///< 0: all on one, which is true
   bool mpi = false;        ///< between hosts auto is MPI
+  std::string ucx_tls{};   ///< UCX_TLS; empty: what UCX chooses
 };
 std::ostream& operator<<(std::ostream& out, const Flavor& flavor);
+
+/// These, and those of UCX where the build has it.
+std::vector<Flavor> with_ucx(std::vector<Flavor> flavors);
+
+/// A test for each flavor, in the environment that it asks for.
+class FlavorTest : public testing::TestWithParam<Flavor> {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+};
 
 /// Options of one rank; tests change what they are about.
 EndpointOptions options_for(const Flavor& flavor, int rank, int ranks);

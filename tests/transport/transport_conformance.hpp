@@ -1,12 +1,10 @@
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include "mesh.hpp"
 
 namespace gradwire::transport {
 
 /// The suite of transport_conformance_test.cpp. A program names the transports that it is for.
-class Conformance : public testing::TestWithParam<Flavor> {};
+class Conformance : public FlavorTest {};
 
 }  // namespace gradwire::transport

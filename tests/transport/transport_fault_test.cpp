@@ -112,7 +112,7 @@ class Ring {
   std::vector<pid_t> children_;
 };
 
-class Fault : public testing::TestWithParam<Flavor> {};
+class Fault : public FlavorTest {};
 
 void expect_survivors_to_name(Ring& ring, int ranks, int victim) {
   for (int i = 0; i < ranks; ++i) EXPECT_TRUE(ring.next_report().streaming);
@@ -144,8 +144,10 @@ TEST_P(Fault, SurvivorsNameItWhenQueuesAreFull) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, Fault,
-                         testing::Values(Flavor{"shm", "shm"}, Flavor{"tcp", "tcp"},
-                                         Flavor{"tcp_striped", "tcp", 3}, Flavor{"automatic", "auto"}),
+                         testing::ValuesIn(with_ucx({{"shm", "shm"},
+                                                     {"tcp", "tcp"},
+                                                     {"tcp_striped", "tcp", 3},
+                                                     {"automatic", "auto"}})),
                          [](const auto& each) { return each.param.name; });
 
 TEST(Inproc, ProcessesAreRefused) {

@@ -4,9 +4,12 @@ namespace gradwire::transport {
 namespace {
 
 INSTANTIATE_TEST_SUITE_P(Transports, Conformance,
-                         testing::Values(Flavor{"inproc", "inproc"}, Flavor{"shm", "shm"},
-                                         Flavor{"tcp", "tcp"}, Flavor{"tcp_striped", "tcp", 3},
-                                         Flavor{"automatic", "auto"}, Flavor{"mixed", "auto", 2, 2}),
+                         testing::ValuesIn(with_ucx({{"inproc", "inproc"},
+                                                     {"shm", "shm"},
+                                                     {"tcp", "tcp"},
+                                                     {"tcp_striped", "tcp", 3},
+                                                     {"automatic", "auto"},
+                                                     {"mixed", "auto", 2, 2}})),
                          [](const auto& each) { return each.param.name; });
 
 }  // namespace

@@ -27,6 +27,7 @@ base::HostPort check_service_options(const ServiceOptions& options) {
   check(alike);
   if (options.kind == "inproc") refuse("a service within one process", "use auto, shm or tcp");
   if (options.kind == "mpi") refuse("a service over MPI, where nobody comes or goes", "use auto, shm or tcp");
+  if (options.kind == "ucx") refuse("a service over ucx", "use auto, shm or tcp");
   std::string why;
   auto place = base::parse_host_port(options.address, why);
   if (!place) {

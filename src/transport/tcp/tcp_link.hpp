@@ -36,6 +36,7 @@ class TcpLink final : public PeerLink {
   bool advance(Clock::time_point now) override;
   [[nodiscard]] bool has_news(Clock::time_point now) noexcept override;
   [[nodiscard]] Clock::time_point due(Clock::time_point now) const noexcept override;
+  [[nodiscard]] bool needs_events() const noexcept override { return true; }
   void announce_sleep() noexcept override {}
   void announce_awake() noexcept override {}
   void on_events(std::size_t index, std::uint32_t events) noexcept override;

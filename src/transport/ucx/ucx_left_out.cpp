@@ -1,0 +1,14 @@
+#include "transport/ucx/ucx_transport.hpp"
+
+namespace gradwire::transport {
+
+bool has_ucx() noexcept { return false; }
+
+std::string ucx_information() { return "left out of this build"; }
+
+std::unique_ptr<Endpoint> connect_ucx(const EndpointOptions&, Store&) {
+  throw Error(ErrorCode::unsupported, "this build of gradwire was made without UCX",
+              "build it with -DGRADWIRE_WITH_UCX=ON, or use another transport");
+}
+
+}  // namespace gradwire::transport

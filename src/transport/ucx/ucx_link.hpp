@@ -1,0 +1,132 @@
+#pragma once
+
+#include <array>
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "transport/peer_link.hpp"
+#include "transport/ucx/ucx_worker.hpp"
+
+namespace gradwire::transport {
+
+/// What a UcxLink stands on.
+struct UcxParts {
+  int rank = 0;
+  int peer = 0;
+  int world_size = 0;
+  std::shared_ptr<UcxWorker> worker;
+  bool check_payload = false;
+  bool drives = false;  ///< the one of a rank's links that moves the worker for all
+};
+
+/// A link by UCX's active messages. A sender has credit for a few frames, so that no more of them ever wait
+/// at the receiver; what says how a stream ends needs none, and passes full queues.
+class UcxLink final : public PeerLink, private UcxReceiver {
+ public:
+  explicit UcxLink(UcxParts parts);
+  /// Without a goodbye or abort before it, this is a death.
+  ~UcxLink() override;
+  UcxLink(const UcxLink&) = delete;
+  UcxLink& operator=(const UcxLink&) = delete;
+
+  /// Begins to connect with who published this, in place of what there was.
+  void open(std::uint64_t token, const std::string& address);
+  /// The peer has been heard of under the address that holds now, and the way to it is complete. It stays
+  /// true, whatever comes then.
+  [[nodiscard]] bool is_connected() noexcept;
+  /// A run of the peer has spoken that is not the one which was opened to.
+  [[nodiscard]] bool hears_another() const noexcept { return heard_token_ != 0 && heard_token_ != token_; }
+  /// UCS_OK, or why there is no way to the peer.
+  [[nodiscard]] ucs_status_t failure() const noexcept { return failure_; }
+
+  bool try_send(const wire::Header& header, std::span<const std::byte> payload) override;
+  [[nodiscard]] std::uint64_t completed() const noexcept override { return completed_; }
+  const Frame* front() override;
+  void pop() override;
+  [[nodiscard]] std::uint64_t wire_bytes_sent() const noexcept override { return bytes_sent_; }
+  [[nodiscard]] const char* kind() const noexcept override { return "ucx"; }
+
+  bool advance(Clock::time_point now) override;
+  [[nodiscard]] bool has_news(Clock::time_point now) noexcept override;
+  [[nodiscard]] Clock::time_point due(Clock::time_point) const noexcept override {
+    return Clock::time_point::max();
+  }
+  [[nodiscard]] bool needs_events() const noexcept override { return false; }
+  void announce_sleep() noexcept override;
+  void announce_awake() noexcept override;
+  void on_events(std::size_t, std::uint32_t) noexcept override {}
+  [[nodiscard]] std::vector<int> descriptors() const override;
+  void send_end(const LinkEnd& end) noexcept override;
+  [[nodiscard]] bool is_flushed() noexcept override;
+  void shut() noexcept override;
+
+ private:
+  /// Frames that may be under way or wait, each way.
+  static constexpr std::size_t kWindow = 16;
+
+  struct Departure {
+    std::array<std::byte, kUcxHeadBytes> head{};
+    UcxRequest request;
+  };
+  struct Arrival {
+    enum class State : std::uint8_t { none, coming, there };
+    State state = State::none;
+    Frame frame;
+    void* held = nullptr;  ///< UCX's, to be released
+    UcxRequest request;    ///< of one that is coming
+  };
+  struct Note {
+    std::array<std::byte, kEnvelopeBytes> bytes{};
+    UcxRequest request;
+  };
+  /// What UCX may touch until its worker ends.
+  struct Memory {
+    std::array<Departure, kWindow> departures;  ///< frame n at n % kWindow
+    std::array<Arrival, kWindow> arrivals;      ///< likewise
+    std::deque<Note> notes{8};                  ///< for messages without frames, used again and again
+    /// For payloads that are fetched, as for arrivals; untouched memory costs nothing.
+    std::unique_ptr<std::byte[]> places =
+        std::make_unique_for_overwrite<std::byte[]>(kWindow * wire::kMaxPayload);
+  };
+
+  ucs_status_t on_message(const UcxEnvelope& envelope, std::span<const std::byte> header,
+                          const UcxData& data) noexcept override;
+  void on_failure(ucs_status_t status) noexcept override;
+  ucs_status_t take_frame(std::uint64_t number, std::span<const std::byte> header, const UcxData& data);
+  void take_end(const UcxEnvelope& envelope);
+  void take_garbage(const Error& error);
+  [[noreturn]] void refuse(const std::string& what) const;
+
+  [[nodiscard]] UcxEnvelope envelope(UcxKind kind) noexcept;
+  void say(const UcxEnvelope& envelope, std::uint32_t flags = 0);
+  [[nodiscard]] Note& free_note();
+  bool count_completed() noexcept;
+  bool look_for_death() noexcept;
+  [[nodiscard]] bool is_there(Arrival& arrival) noexcept;
+  void check(const Frame& frame);
+
+  UcxParts parts_;
+  std::uint64_t token_ = 0;        ///< the peer's
+  std::uint64_t heard_token_ = 0;  ///< of whoever spoke as the peer last
+  ucs_status_t failure_ = UCS_ERR_NOT_CONNECTED;
+  std::unique_ptr<Memory> memory_ = std::make_unique<Memory>();
+  UcxRequest flush_;
+
+  std::uint64_t accepted_ = 0;
+  std::uint64_t completed_ = 0;
+  std::uint64_t taken_by_peer_ = 0;
+  std::uint64_t bytes_sent_ = 0;
+  std::uint64_t arrived_ = 0;  ///< or coming
+  std::uint64_t taken_ = 0;
+  std::uint64_t reported_ = 0;                  ///< of these, what the peer knows of
+  std::uint64_t promised_ = ~std::uint64_t{0};  ///< frames before the peer's goodbye
+  bool front_checked_ = false;
+  bool owes_answer_ = false;  ///< to the peer's end
+  bool is_heard_ = false;     ///< this rank's own end
+  bool is_connected_ = false;
+  bool is_shut_ = false;
+  LinkEnd::Kind own_end_ = LinkEnd::Kind::open;  ///< as it was said
+};
+
+}  // namespace gradwire::transport
