@@ -31,6 +31,7 @@ std::string write_record(const AddressRecord& record) {
   writer.short_text(record.unix_name);
   writer.short_text(record.tcp_host);
   writer.write(record.tcp_port);
+  writer.short_text(record.process);
   writer.short_text(record.ucx_version);
   writer.short_text(record.ucx_address);
   writer.write(base::crc32c(writer.written()));
@@ -61,6 +62,7 @@ AddressRecord read_record(const std::string& bytes, int rank, const EndpointOpti
   record.unix_name = reader.short_text();
   record.tcp_host = reader.short_text();
   record.tcp_port = reader.read<std::uint16_t>();
+  record.process = reader.short_text();
   record.ucx_version = reader.short_text();
   record.ucx_address = reader.short_text();
   const auto crc = reader.read<std::uint32_t>();

@@ -17,6 +17,7 @@ struct AddressRecord {
   std::string unix_name;    ///< abstract socket; empty: no shared memory wanted
   std::string tcp_host;     ///< numeric; empty: no tcp wanted
   std::uint16_t tcp_port = 0;
+  std::string process;      ///< process_identity(); for UCX only
   std::string ucx_version;  ///< of the UCX it uses; empty: no UCX wanted
   std::string ucx_address;  ///< for UCX only
 

@@ -36,6 +36,7 @@ AddressRecord sample() {
   record.unix_name = "gradwire-17";
   record.tcp_host = "fd00::1";
   record.tcp_port = 4711;
+  record.process = "boot/pid:17/4/99";
   record.ucx_version = "1.13.1";
   record.ucx_address = std::string(300, 'a') + '\0' + "b";
   return record;

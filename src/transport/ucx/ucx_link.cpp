@@ -198,7 +198,7 @@ bool UcxLink::look_for_death() noexcept {
   if (peer_end_.is_failure() || arrived_ == promised_) return false;
   peer_end_.kind = LinkEnd::Kind::died;
   try {
-    peer_end_.detail = parts_.worker->library().status_string(failure_);
+    peer_end_.detail = process_ended_ ? "process is gone" : parts_.worker->library().status_string(failure_);
   } catch (...) {
     // It died all the same.
   }
@@ -271,8 +271,16 @@ void UcxLink::announce_awake() noexcept {
 }
 
 std::vector<int> UcxLink::descriptors() const {
-  if (!parts_.drives) return {};
-  return {parts_.worker->descriptor()};
+  std::vector<int> descriptors;
+  if (process_) descriptors.push_back(process_.get());
+  if (parts_.drives) descriptors.push_back(parts_.worker->descriptor());
+  return descriptors;
+}
+
+void UcxLink::on_events(std::size_t index, std::uint32_t) noexcept {
+  if (!process_ || index != 0) return;
+  process_ended_ = true;
+  on_failure(UCS_ERR_ENDPOINT_TIMEOUT);
 }
 
 void UcxLink::send_end(const LinkEnd& end) noexcept {
@@ -309,6 +317,7 @@ void UcxLink::shut() noexcept {
   }
   parts_.worker->leave(peer());
   completed_ = accepted_;
+  process_.reset();
 }
 
 }  // namespace gradwire::transport

@@ -4,7 +4,9 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <utility>
 
+#include "base/unique_fd.hpp"
 #include "transport/peer_link.hpp"
 #include "transport/ucx/ucx_worker.hpp"
 
@@ -35,6 +37,9 @@ class UcxLink final : public PeerLink, private UcxReceiver {
   /// The peer has been heard of under the address that holds now, and the way to it is complete. It stays
   /// true, whatever comes then.
   [[nodiscard]] bool is_connected() noexcept;
+  /// To learn at once when the peer's process ends, which UCX finds out late, or not while nobody has waited
+  /// for it: see watch_process().
+  void watch(base::UniqueFd process) noexcept { process_ = std::move(process); }
   /// A run of the peer has spoken that is not the one which was opened to.
   [[nodiscard]] bool hears_another() const noexcept { return heard_token_ != 0 && heard_token_ != token_; }
   /// UCS_OK, or why there is no way to the peer.
@@ -55,7 +60,7 @@ class UcxLink final : public PeerLink, private UcxReceiver {
   [[nodiscard]] bool needs_events() const noexcept override { return false; }
   void announce_sleep() noexcept override;
   void announce_awake() noexcept override;
-  void on_events(std::size_t, std::uint32_t) noexcept override {}
+  void on_events(std::size_t index, std::uint32_t events) noexcept override;
   [[nodiscard]] std::vector<int> descriptors() const override;
   void send_end(const LinkEnd& end) noexcept override;
   [[nodiscard]] bool is_flushed() noexcept override;
@@ -107,6 +112,7 @@ class UcxLink final : public PeerLink, private UcxReceiver {
   void check(const Frame& frame);
 
   UcxParts parts_;
+  base::UniqueFd process_;
   std::uint64_t token_ = 0;        ///< the peer's
   std::uint64_t heard_token_ = 0;  ///< of whoever spoke as the peer last
   ucs_status_t failure_ = UCS_ERR_NOT_CONNECTED;
@@ -125,6 +131,7 @@ class UcxLink final : public PeerLink, private UcxReceiver {
   bool owes_answer_ = false;  ///< to the peer's end
   bool is_heard_ = false;     ///< this rank's own end
   bool is_connected_ = false;
+  bool process_ended_ = false;
   bool is_shut_ = false;
   LinkEnd::Kind own_end_ = LinkEnd::Kind::open;  ///< as it was said
 };

@@ -29,6 +29,7 @@ AddressRecord new_record(const EndpointOptions& options) {
   record.world_size = static_cast<std::uint32_t>(options.world_size);
   record.connections = static_cast<std::uint16_t>(options.connections_per_peer);
   record.token = random_token();
+  record.process = process_identity();
   record.host = host_identity();
   record.group = options.host_id.empty() ? record.host : options.host_id;
   return record;
@@ -209,6 +210,7 @@ std::unique_ptr<Endpoint> UcxMesher::finish() {
   int ranks_here = 0;
   for (int rank = 0; rank < options_.world_size; ++rank) {
     ranks_here += directory_.is_on_this_host(rank) ? 1 : 0;
+    if (of(rank).link) of(rank).link->watch(watch_process(directory_.of(rank).process));
     links.push_back(std::move(of(rank).link));
   }
   return std::make_unique<MeshEndpoint>(options_.rank, std::move(links), std::make_shared<const Doorbell>(),
