@@ -109,13 +109,14 @@ constexpr std::chrono::seconds kPatience{3};
 constexpr int kTimedOut = 43;
 
 /// Reduces for ever, but for rank 0, which serves the store and stops.
-int live_until_the_store_stops(int rank, const std::string& job) {
+int live_until_the_store_stops(int rank, const std::string& transport, const std::string& job) {
   try {
     CommunicatorOptions options;
     options.rank = rank;
     options.world_size = 3;
     options.job = job;
     options.store_url = "unix://gradwire-test-" + job;
+    options.transport = transport;
     options.timeout = kPatience;
     Communicator communicator(options);
     std::vector<float> values(1000);
@@ -131,11 +132,13 @@ int live_until_the_store_stops(int rank, const std::string& job) {
   }
 }
 
-TEST(StoppedRank, EndsTheOthersSoonAfterTheTimeoutThoughItServesTheStore) {
-  const std::string job = "stopped-rank-" + std::to_string(::getpid());
-  Child stopping([&] { return live_until_the_store_stops(0, job); });
-  Child one([&] { return live_until_the_store_stops(1, job); });
-  Child two([&] { return live_until_the_store_stops(2, job); });
+class StoppedRank : public testing::TestWithParam<std::string> {};
+
+TEST_P(StoppedRank, EndsTheOthersSoonAfterTheTimeoutThoughItServesTheStore) {
+  const std::string job = "stopped-rank-" + std::to_string(::getpid()) + GetParam();
+  Child stopping([&] { return live_until_the_store_stops(0, GetParam(), job); });
+  Child one([&] { return live_until_the_store_stops(1, GetParam(), job); });
+  Child two([&] { return live_until_the_store_stops(2, GetParam(), job); });
   ASSERT_TRUE(WIFSTOPPED(stopping.wait()));
   const auto stopped = std::chrono::steady_clock::now();
   for (Child* survivor : {&one, &two}) {
@@ -154,6 +157,8 @@ std::vector<std::string> process_transports() {
   return transports;
 }
 
+INSTANTIATE_TEST_SUITE_P(Transports, StoppedRank, testing::ValuesIn(process_transports()),
+                         [](const auto& instance) { return instance.param; });
 INSTANTIATE_TEST_SUITE_P(Transports, PeerDeath, testing::ValuesIn(process_transports()),
                          [](const auto& instance) { return instance.param; });
 

@@ -255,6 +255,8 @@ bool UcxLink::advance(Clock::time_point) {
   bool moved = parts_.drives && parts_.worker->advance();
   if (is_shut_) return moved;
   moved = count_completed() || moved;
+  Arrival& next = memory_->arrivals[taken_ % kWindow];
+  if (next.state == Arrival::State::coming) moved = is_there(next) || moved;
   moved = look_for_death() || moved;
   if (std::exchange(owes_answer_, false)) say(envelope(UcxKind::heard));
   return moved;

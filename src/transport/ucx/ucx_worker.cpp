@@ -134,22 +134,27 @@ void UcxWorker::release(void* place) noexcept {
 
 bool UcxWorker::advance() noexcept {
   is_armed_ = false;
-  return has_news() && std::exchange(news_, false);
+  move();
+  stirs_ = false;
+  return std::exchange(news_, false);
 }
 
 bool UcxWorker::has_news() noexcept {
-  if (worker_ && !is_armed_) {
-    is_idle_ = ucx_.worker_progress(worker_.get()) == 0;
-    news_ = news_ || !is_idle_;
-  }
-  return news_;
+  if (!is_armed_) move();
+  return news_ || stirs_;
+}
+
+void UcxWorker::move() noexcept {
+  if (!worker_) return;
+  is_idle_ = ucx_.worker_progress(worker_.get()) == 0;
+  stirs_ = stirs_ || !is_idle_;
 }
 
 void UcxWorker::arm() noexcept {
   if (!worker_) return;
   is_armed_ = ucx_.worker_arm(worker_.get()) == UCS_OK;
   // What cannot be armed has something to do.
-  if (!is_armed_) news_ = true;
+  stirs_ = stirs_ || !is_armed_;
 }
 
 ucs_status_t UcxWorker::on_message(void* self, const void* head, std::size_t head_bytes, void* data,

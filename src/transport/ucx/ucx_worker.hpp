@@ -64,9 +64,10 @@ class UcxWorker {
   [[nodiscard]] UcxRequest receive(const UcxData& data, std::span<std::byte> place) noexcept;
   void release(void* place) noexcept;
 
-  /// Moves bytes; whether anything happened since this was asked last.
+  /// Moves bytes; whether a message or a failure came since this was asked last. UCX also looks after itself,
+  /// which is no sign that a peer makes progress.
   bool advance() noexcept;
-  /// Whether anything happened since then; moves bytes to find out, unless armed.
+  /// Whether advance() has something to do; moves bytes to find out, unless armed.
   [[nodiscard]] bool has_news() noexcept;
   /// Whether there was nothing to do when bytes were moved last.
   [[nodiscard]] bool is_idle() const noexcept { return is_idle_; }
@@ -90,6 +91,7 @@ class UcxWorker {
   [[nodiscard]] Worker make_worker() const;
   [[nodiscard]] std::string find_address() const;
   void listen();
+  void move() noexcept;
   void close(Way& way) noexcept;
   void end() noexcept;
   [[nodiscard]] Way& way(int peer) noexcept { return ways_[static_cast<std::size_t>(peer)]; }
@@ -106,7 +108,8 @@ class UcxWorker {
   std::vector<std::shared_ptr<void>> kept_;
   bool is_armed_ = false;
   bool is_idle_ = false;
-  bool news_ = false;
+  bool news_ = false;   ///< for advance()
+  bool stirs_ = false;  ///< something may be left to do
 };
 
 }  // namespace gradwire::transport
