@@ -305,7 +305,9 @@ bool UcxLink::is_flushed() noexcept {
   const ucs_status_t status = flush_.status();
   if (status != UCS_OK) return status != UCS_INPROGRESS;
   // UCX tells when bytes have left this process, not when they have arrived: closing could still lose them.
-  return is_heard_ || peer_end_.kind != LinkEnd::Kind::open;
+  // Whoever says goodbye, too, needs nothing more; but whom this rank blames has to be heard before it is
+  // gone.
+  return is_heard_ || (own_end_ == LinkEnd::Kind::goodbye && peer_end_.kind != LinkEnd::Kind::open);
 }
 
 void UcxLink::shut() noexcept {

@@ -63,8 +63,8 @@ class UcxMesher {
   void wait_for_all();
   void greet(milliseconds longest);
   void look_again();
-  void open(int peer);
-  [[nodiscard]] std::optional<Error> misfit(int peer) const;
+  void open(int rank);
+  [[nodiscard]] std::optional<Error> misfit(int rank) const;
   [[nodiscard]] std::vector<int> missing() const;
   [[nodiscard]] Error unfinished() const;
   std::unique_ptr<Endpoint> finish();
