@@ -31,12 +31,8 @@ bool has_in_phase(Collective collective) {
 
 bool has_out_phase(Collective collective) { return collective != Collective::reduce_scatter; }
 
-bool share_host(const Topology& topology, int one, int other) {
-  return !topology.hosts.empty() &&
-         topology.hosts[static_cast<std::size_t>(one)] == topology.hosts[static_cast<std::size_t>(other)];
-}
-
-std::vector<Transfer> transfers_of(const Topology& topology, Collective collective) {
+/// Those that a rank of `listed` takes part in.
+std::vector<Transfer> transfers_of(const Topology& topology, Collective collective, RankRange listed) {
   std::vector<Transfer> transfers;
   int first_round = std::numeric_limits<int>::max();
   for (int chunk = 0; chunk < topology.chunk_count; ++chunk) {
@@ -54,11 +50,11 @@ std::vector<Transfer> transfers_of(const Topology& topology, Collective collecti
                             .chunk_end = chunk + 1};
           if (stage == Stage::result) {
             std::swap(transfer.source, transfer.destination);
-          } else if (share_host(topology, rank, parent)) {
+          } else if (on_one_host(topology.hosts, rank, parent)) {
             transfer.stage = Stage::local;
           }
           first_round = std::min(first_round, transfer.round);
-          transfers.push_back(transfer);
+          if (listed.contains(rank) || listed.contains(parent)) transfers.push_back(transfer);
         }
       };
       if (has_in_phase(collective)) collect(trees.in, Stage::partial);
@@ -87,12 +83,15 @@ std::vector<Transfer> merge_runs(const std::vector<Transfer>& sorted) {
 /// Writes the lists, transfer by transfer.
 class Lowering {
  public:
-  Lowering(const Topology& topology, Collective collective, const std::vector<Transfer>& transfers)
+  Lowering(const Topology& topology, Collective collective, const std::vector<Transfer>& transfers,
+           RankRange listed)
       : layered_(topology.layers > 1) {
     schedule_.collective = collective;
     schedule_.ranks = topology.ranks;
     schedule_.chunk_count = topology.chunk_count;
     schedule_.layers = topology.layers;
+    schedule_.symmetry = topology.symmetry;
+    schedule_.listed = listed;
     schedule_.steps.resize(static_cast<std::size_t>(topology.ranks));
     for (const auto& layers : topology.chunks) schedule_.owner.push_back(layers.front().out.owner);
     results_to_send_.resize(schedule_.owner.size(), 0);
@@ -128,15 +127,17 @@ class Lowering {
                                          .chunk_begin = 0,
                                          .chunk_end = schedule_.chunk_count});
     } else if (layered_) {
-      for (auto& steps : schedule_.steps) {
+      const int end = std::min(schedule_.listed.end, schedule_.ranks);
+      for (int rank = schedule_.listed.begin; rank < end; ++rank) {
         for (int layer = 0; layer < schedule_.layers; ++layer) {
-          steps.push_back({.verb = layer == 0 ? Verb::assign : Verb::add,
-                           .stage = Stage::result,
-                           .chunk_begin = 0,
-                           .chunk_end = schedule_.chunk_count,
-                           .slot = layer,
-                           .layer = layer,
-                           .round = last_round});
+          schedule_.steps[static_cast<std::size_t>(rank)].push_back(
+              {.verb = layer == 0 ? Verb::assign : Verb::add,
+               .stage = Stage::result,
+               .chunk_begin = 0,
+               .chunk_end = schedule_.chunk_count,
+               .slot = layer,
+               .layer = layer,
+               .round = last_round});
         }
       }
     }
@@ -150,6 +151,7 @@ class Lowering {
 
   void append_run(int rank, Verb verb, const Transfer& transfer, int slot, int begin, int end,
                   int peer = -1) {
+    if (!schedule_.listed.contains(rank)) return;
     schedule_.steps[static_cast<std::size_t>(rank)].push_back({.verb = verb,
                                                                .stage = transfer.stage,
                                                                .chunk_begin = begin,
@@ -211,13 +213,13 @@ class Lowering {
 
 }  // namespace
 
-Schedule lower(const Topology& topology, Collective collective) {
+Schedule lower(const Topology& topology, Collective collective, RankRange listed) {
   if (topology.layers > 1 && collective != Collective::allreduce) {
     throw Error(ErrorCode::unsupported, "layers in something other than an allreduce",
                 "use an algorithm with one chunk per rank");
   }
-  const auto transfers = merge_runs(transfers_of(topology, collective));
-  Lowering lowering(topology, collective, transfers);
+  const auto transfers = merge_runs(transfers_of(topology, collective, listed));
+  Lowering lowering(topology, collective, transfers, listed);
   for (const Transfer& transfer : transfers) lowering.take(transfer);
   return lowering.end(transfers.empty() ? 0 : transfers.back().round);
 }

@@ -93,7 +93,7 @@ class Compiler {
     for (std::size_t peer = 0; peer < sends_.size(); ++peer) {
       expand(sends_[peer], program.sends[peer]);
       expand(receives_[peer], program.receives[peer]);
-      const bool inside = !hosts_.empty() && hosts_[peer] == hosts_[static_cast<std::size_t>(rank_)];
+      const bool inside = on_one_host(hosts_, rank_, static_cast<int>(peer));
       for (const auto& transfer : program.sends[peer]) {
         const Cell& cell = program.cells[transfer.cell];
         const Segment& segment = layout.segments[cell.segment];

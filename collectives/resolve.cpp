@@ -14,11 +14,10 @@ namespace {
 
 constexpr std::size_t kMaxPlainElements = wire::kMaxPayload / sizeof(float);
 
-/// Whether any frame of it is raw because it does not leave its host.
-bool stays_inside(const Schedule& schedule) {
-  return std::ranges::any_of(schedule.steps, [](const auto& steps) {
-    return std::ranges::find(steps, Stage::local, &Step::stage) != steps.end();
-  });
+/// Whether any frame is raw because it does not leave its host.
+bool stays_inside(Collective collective, Algorithm algorithm, std::span<const int> hosts) {
+  if (collective != Collective::allreduce || !is_hierarchical(algorithm) || hosts.empty()) return false;
+  return static_cast<std::size_t>(*std::ranges::max_element(hosts)) + 1 < hosts.size();
 }
 
 }  // namespace
@@ -38,11 +37,11 @@ Algorithm resolve_algorithm(Collective collective, std::string_view algorithm, c
   return choose_algorithm(collective, total_payload(counts, codec), codec.lossy(), ranks);
 }
 
-void check_blocks(const Schedule& schedule, const compress::Codec& codec,
-                  std::span<const std::size_t> counts) {
+void check_blocks(Collective collective, Algorithm algorithm, const compress::Codec& codec,
+                  std::span<const std::size_t> counts, std::span<const int> hosts) {
   const std::size_t largest = counts.empty() ? 0 : *std::ranges::max_element(counts);
   const std::size_t block = std::min(codec.block(), largest);
-  const bool plain = stays_inside(schedule);
+  const bool plain = stays_inside(collective, algorithm, hosts);
   const std::size_t bytes = std::max(codec.max_payload(block), plain ? sizeof(float) * block : 0);
   if (bytes <= wire::kMaxPayload) return;
   throw Error(ErrorCode::unsupported,
@@ -51,22 +50,28 @@ void check_blocks(const Schedule& schedule, const compress::Codec& codec,
               "use a smaller block");
 }
 
+Layout lay_out(Collective collective, Algorithm algorithm, const compress::Codec& codec,
+               std::span<const std::size_t> counts, int chunks, std::span<const int> hosts) {
+  check_blocks(collective, algorithm, codec, counts, hosts);
+  std::size_t segment_payload = choose_segment_payload(total_payload(counts, codec), chunks);
+  // A frame inside a host carries the same elements as one between hosts, uncompressed.
+  if (stays_inside(collective, algorithm, hosts)) {
+    segment_payload = std::min(segment_payload, codec.max_payload(kMaxPlainElements));
+  }
+  return make_layout(counts, codec, chunks, segment_payload);
+}
+
 Resolved resolve(Collective collective, std::string_view algorithm, const compress::Codec& codec,
-                 std::span<const std::size_t> counts, int ranks, int root, std::span<const int> hosts) {
+                 std::span<const std::size_t> counts, int ranks, int root, std::span<const int> hosts,
+                 RankRange listed) {
   constexpr std::array<std::size_t, 1> kOneElement{1};
   if (collective == Collective::barrier) counts = kOneElement;
-  const std::size_t payload_bytes = total_payload(counts, codec);
 
   Resolved resolved;
   resolved.algorithm = resolve_algorithm(collective, algorithm, codec, counts, ranks, hosts);
-  resolved.schedule = make_schedule(collective, resolved.algorithm, ranks, root, hosts);
-  const int chunks = resolved.schedule.chunk_count;
-  std::size_t segment_payload = choose_segment_payload(payload_bytes, chunks);
-  const bool plain = stays_inside(resolved.schedule);
-  check_blocks(resolved.schedule, codec, counts);
-  // A frame inside a host carries the same elements as one between hosts, uncompressed.
-  if (plain) segment_payload = std::min(segment_payload, codec.max_payload(kMaxPlainElements));
-  resolved.layout = make_layout(counts, codec, chunks, segment_payload);
+  resolved.schedule = make_schedule(collective, resolved.algorithm, ranks, root, hosts, listed);
+  resolved.layout =
+      lay_out(collective, resolved.algorithm, codec, counts, resolved.schedule.chunk_count, hosts);
   return resolved;
 }
 

@@ -25,15 +25,20 @@ Algorithm resolve_algorithm(Collective collective, std::string_view algorithm, c
                             std::span<const std::size_t> counts, int ranks, std::span<const int> hosts = {});
 
 /// Throws Error(unsupported) when a block of tensors of `counts` elements does not fit into a frame.
-void check_blocks(const Schedule& schedule, const compress::Codec& codec,
-                  std::span<const std::size_t> counts);
+void check_blocks(Collective collective, Algorithm algorithm, const compress::Codec& codec,
+                  std::span<const std::size_t> counts, std::span<const int> hosts);
+
+/// What resolve() lays out: the tensors cut into `chunks` chunks and into segments that fit into a frame, at
+/// every stage. Throws what check_blocks does.
+Layout lay_out(Collective collective, Algorithm algorithm, const compress::Codec& codec,
+               std::span<const std::size_t> counts, int chunks, std::span<const int> hosts);
 
 /// Resolves `algorithm` ("auto" allowed) for tensors of `counts` elements that share a codec, makes the
-/// schedule, and lays it out. A barrier carries one element, whatever the counts. Throws Error:
-/// invalid_argument for an unknown algorithm, rank count, root or hosts, unsupported for what make_schedule
-/// refuses and for a codec whose block does not fit into a frame.
+/// schedule, of the ranks of `listed`, and lays it out. A barrier carries one element, whatever the counts.
+/// Throws Error: invalid_argument for an unknown algorithm, rank count, root or hosts, unsupported for what
+/// make_schedule refuses and for a codec whose block does not fit into a frame.
 Resolved resolve(Collective collective, std::string_view algorithm, const compress::Codec& codec,
                  std::span<const std::size_t> counts, int ranks, int root = 0,
-                 std::span<const int> hosts = {});
+                 std::span<const int> hosts = {}, RankRange listed = {});
 
 }  // namespace gradwire::collectives

@@ -27,8 +27,10 @@ bool chunk_per_rank(Algorithm algorithm) {
   return algorithm != Algorithm::tree && algorithm != Algorithm::one_shot && !is_hierarchical(algorithm);
 }
 
-/// As many as there may be.
-std::size_t transfers(Collective collective, Algorithm algorithm, int ranks, std::span<const int> hosts) {
+}  // namespace
+
+std::size_t count_transfers(Collective collective, Algorithm algorithm, int ranks,
+                            std::span<const int> hosts) {
   const std::size_t edges = 2 * static_cast<std::size_t>(ranks - 1);
   if (rooted(collective)) return edges;
   std::size_t nodes = static_cast<std::size_t>(ranks);
@@ -41,8 +43,6 @@ std::size_t transfers(Collective collective, Algorithm algorithm, int ranks, std
   const std::size_t chunks = between_hosts(algorithm) == Algorithm::tree ? 2 : nodes;
   return edges * chunks * stripes;
 }
-
-}  // namespace
 
 std::string_view to_string(Collective collective) noexcept {
   switch (collective) {
@@ -87,20 +87,20 @@ Collective parse_collective(std::string_view name) {
 }
 
 Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, int root,
-                       std::span<const int> hosts) {
+                       std::span<const int> hosts, RankRange listed) {
   if (ranks < 1) {
     throw Error(ErrorCode::invalid_argument, fmt::format("a schedule for {} ranks was asked for", ranks),
                 "use at least one rank");
   }
   check_hosts(ranks, hosts);
-  if (transfers(collective, algorithm, ranks, hosts) > kMaxTransfers) {
+  if (count_transfers(collective, algorithm, ranks, hosts) > kMaxTransfers) {
     throw Error(ErrorCode::unsupported,
                 fmt::format("{} of {} ranks by {} has more steps than this library lists",
                             to_string(collective), ranks, to_string(algorithm)),
                 "use fewer ranks, or the tree algorithm");
   }
   const auto scheduled = [&](const Topology& topology) {
-    Schedule schedule = lower(topology, collective);
+    Schedule schedule = lower(topology, collective, listed);
     schedule.hosts.assign(hosts.begin(), hosts.end());
     return schedule;
   };

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -53,6 +54,14 @@ inline constexpr int kPartialSlot = 0;  ///< this rank's partial sum on its way 
 inline constexpr int kResultSlot = 1;   ///< the result: encoded here by the owner, received by everybody else
 inline constexpr int kIncomingSlot = 2;  ///< a child's partial sum, used up by the step after its recv
 
+/// Ranks [begin, end).
+struct RankRange {
+  int begin = 0;
+  int end = std::numeric_limits<int>::max();
+
+  [[nodiscard]] bool contains(int rank) const noexcept { return rank >= begin && rank < end; }
+};
+
 /// What each rank does, in list order: steps on one (chunk, segment) run in that order, all others may
 /// overlap, the list order being their priority. No sizes, no codecs, no I/O.
 ///
@@ -79,15 +88,21 @@ struct Schedule {
   int layers = 1;
   std::vector<int> owner;                ///< [chunk]; for one-shot 0
   std::vector<int> hosts{};              ///< [rank], or empty: each rank has a host of its own
+  Symmetry symmetry{};                   ///< the topology's
+  RankRange listed{};                    ///< whose steps are known
   std::vector<std::vector<Step>> steps;  ///< [rank]
 };
 
 /// Lowers trees to steps. Transfers are ordered by (round, parity of the source, source, destination), which
-/// is free of deadlock even with blocking sends.
-Schedule lower(const Topology& topology, Collective collective);
+/// is free of deadlock even with blocking sends. Only ranks of `listed` get lists: those of all would fill
+/// the memory of a rank that runs its own, one among a thousand.
+Schedule lower(const Topology& topology, Collective collective, RankRange listed = {});
 
 /// The largest number of transfers that make_schedule lists (a ring of 1024 ranks has about 2^21).
 inline constexpr std::size_t kMaxTransfers = std::size_t{1} << 21U;
+/// How many a schedule has, as make_schedule counts them (of one-shot, twice as many).
+std::size_t count_transfers(Collective collective, Algorithm algorithm, int ranks,
+                            std::span<const int> hosts = {});
 
 /// The schedule of `collective` by `algorithm`. broadcast and barrier use a binomial tree from `root`
 /// (barrier: in and out of rank 0) whatever the algorithm. reduce_scatter and allgather need an algorithm
@@ -95,7 +110,7 @@ inline constexpr std::size_t kMaxTransfers = std::size_t{1} << 21U;
 /// more than kMaxTransfers. ranks >= 1, a root among them, and `hosts` as in Schedule, else
 /// Error(invalid_argument).
 Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, int root = 0,
-                       std::span<const int> hosts = {});
+                       std::span<const int> hosts = {}, RankRange listed = {});
 
 /// The default, a pure function so that all ranks agree. `payload_bytes` is the whole tensor's, encoded.
 /// allreduce: one-shot while (p-1) * payload_bytes <= 8 KiB, two-shot for lossy codecs up to 32 ranks, ring

@@ -86,10 +86,6 @@ class SymbolicRun {
   [[nodiscard]] const Step& current(int rank) const {
     return schedule_.steps[index(rank)][next_[index(rank)]];
   }
-  [[nodiscard]] bool share_host(int one, int other) const {
-    const auto& hosts = schedule_.hosts;
-    return !hosts.empty() && hosts[index(one)] == hosts[index(other)];
-  }
   [[nodiscard]] bool owns(int rank, int chunk) const { return schedule_.owner[index(chunk)] == rank; }
 
   void report(int rank, const Step& step, std::string_view what) {
@@ -117,7 +113,8 @@ class SymbolicRun {
 
   void receive(int rank, const Step& step, const Message& message) {
     const Step& sent = message.step;
-    if (step.stage == Stage::local && !share_host(rank, step.peer)) report(rank, step, "crosses hosts");
+    if (step.stage == Stage::local && !on_one_host(schedule_.hosts, rank, step.peer))
+      report(rank, step, "crosses hosts");
     if (std::tuple(sent.chunk_begin, sent.chunk_end, sent.stage, sent.layer) !=
         std::tuple(step.chunk_begin, step.chunk_end, step.stage, step.layer)) {
       report(rank, step, fmt::format("gets what {} sent", describe_step(step.peer, sent)));

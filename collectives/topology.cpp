@@ -76,6 +76,16 @@ void check_hosts(int ranks, std::span<const int> hosts) {
               "number the hosts from 0 in the order of their first ranks, and give each rank's host");
 }
 
+int equal_host_size(int ranks, std::span<const int> hosts) noexcept {
+  if (hosts.empty()) return 1;
+  const auto size = static_cast<int>(std::ranges::count(hosts, 0));
+  if (size == 0 || ranks % size != 0) return 0;
+  for (std::size_t rank = 0; rank < hosts.size(); ++rank) {
+    if (hosts[rank] != static_cast<int>(rank) / size) return 0;
+  }
+  return size;
+}
+
 Topology make_topology(Algorithm algorithm, int ranks, std::span<const int> hosts) {
   if (ranks < 1) {
     throw Error(ErrorCode::invalid_argument, fmt::format("a topology of {} ranks was asked for", ranks),

@@ -30,6 +30,18 @@ struct ChunkTrees {
   Tree out;
 };
 
+/// How ranks resemble each other, so that what one does tells what all do. With hosts of as many ranks each,
+/// numbered one host after the other, it is the hosts that do.
+struct Symmetry {
+  enum class Kind {
+    none,
+    rotation,  ///< what rank r does with chunk c and layer l, rank r + 1 does with c + 1 and l + 1
+    exchange,  ///< what rank r does with chunk c, rank r ^ k does with chunk c ^ k, for every k
+  };
+  Kind kind = Kind::none;
+  int chunk_cycle = 1;  ///< runs of this many chunks are counted round, each for itself
+};
+
 /// Trees for every (chunk, layer). Chunks are numbered 0..chunk_count-1; an algorithm that reduce-scatters
 /// has p chunks, chunk k owned by rank k. Rounds are those of an allreduce: a chunk's out-tree comes after
 /// its in-tree.
@@ -42,6 +54,7 @@ struct Topology {
   /// two ranks share one, partial sums between them are not compressed. Empty: no two do, as far as this
   /// matters.
   std::vector<int> hosts{};
+  Symmetry symmetry{};
 };
 
 /// The hierarchical ones do inside a host what needs no link, and between hosts what their names say.
@@ -81,6 +94,13 @@ Topology binomial_topology(int ranks, int root);
 /// Throws Error(invalid_argument) unless `hosts` is empty (each rank has a host of its own) or numbers the
 /// hosts of `ranks` ranks as Topology does.
 void check_hosts(int ranks, std::span<const int> hosts);
+/// Whether two ranks share a host; with no `hosts` none do.
+[[nodiscard]] inline bool on_one_host(std::span<const int> hosts, int one, int other) noexcept {
+  return !hosts.empty() && hosts[static_cast<std::size_t>(one)] == hosts[static_cast<std::size_t>(other)];
+}
+/// How many ranks each host has, when all have as many and stand one host after the other (each rank its
+/// own: 1); 0 otherwise.
+int equal_host_size(int ranks, std::span<const int> hosts) noexcept;
 
 /// Throws what check_hosts does.
 Topology make_topology(Algorithm algorithm, int ranks, std::span<const int> hosts = {});

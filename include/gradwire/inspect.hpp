@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,6 +40,33 @@ struct Description {
   std::vector<RankSchedule> ranks;
 };
 
+/// What a simulated job runs on. Rates are bytes a second, times are seconds.
+struct Cluster {
+  double link_rate = 119.6e6;  ///< of frames over a host's link, each way, shared by its ranks: TCP on 1 Gb/s
+  double latency = 50e-6;      ///< from one host to another, beside what the link's rate takes
+  double inside_rate = 3e9;    ///< of a rank's frames to other ranks of its host
+  double inside_latency = 2e-6;
+  double frame_time =
+      3e-6;  ///< that a rank spends on a frame, besides its bytes, when sending and when receiving
+  double plain_rate = 8e9;    ///< of float32 that a rank adds or copies
+  double encode_rate = 12e9;  ///< of float32 that a rank encodes, of codecs that lose anything
+  double decode_rate = 24e9;  ///< of float32 that a rank decodes and adds, of the same codecs
+};
+
+/// What the cost model makes of a collective. Bytes count headers.
+struct Simulation {
+  std::string algorithm;  ///< "auto" resolved
+  std::string codec;      ///< canonical
+  int hosts = 1;
+  double seconds = 0;               ///< until the last rank has finished
+  double bound_seconds = 0;         ///< what the links alone take for the fewest payload bytes that can do it
+  std::uint64_t inside_bytes = 0;   ///< sent by all ranks to ranks of their hosts
+  std::uint64_t between_bytes = 0;  ///< sent by all ranks to other hosts
+  std::uint64_t busiest_link_bytes = 0;  ///< sent by the host that sends most to others
+  std::uint64_t frames = 0;
+  bool every_rank = true;  ///< false: one host's ranks were priced, and the others do the same
+};
+
 struct Address {
   std::string host;
   std::uint16_t port = 0;  ///< 0: none was named
@@ -52,6 +80,21 @@ struct Address {
 GRADWIRE_EXPORT Description describe(const std::string& collective, const std::string& algorithm,
                                      const std::string& codec, int ranks, std::size_t count,
                                      const std::vector<int>& hosts = {});
+
+/// How long `collective` takes on a cluster, segment by segment as the executor runs it, and what it moves.
+/// `hosts` as for describe(); ranks of one host share its link. Throws Error(invalid_argument, unsupported):
+/// of more ranks than a schedule can list, only algorithms in which all hosts do the same can be priced.
+GRADWIRE_EXPORT Simulation simulate(const std::string& collective, const std::string& algorithm,
+                                    const std::string& codec, int ranks, std::size_t count,
+                                    const Cluster& cluster, const std::vector<int>& hosts = {});
+
+/// The same schedule as traces for SimGrid's `smpirun -replay`: gives `take` a rank's number and its trace,
+/// rank by rank. Work becomes floating-point operations of hosts that do `flops` of them a second; links are
+/// SimGrid's to know. Throws Error(invalid_argument, unsupported).
+GRADWIRE_EXPORT void replay_traces(const std::string& collective, const std::string& algorithm,
+                                   const std::string& codec, int ranks, std::size_t count,
+                                   const Cluster& cluster, const std::vector<int>& hosts, double flops,
+                                   const std::function<void(int, const std::string&)>& take);
 
 /// The right answer: what an allreduce of one float32 tensor gives on every rank, bit for bit, computed in
 /// this thread with scalar codecs. inputs[r] is rank r's tensor; residuals[r] (empty: none; no entries at

@@ -7,6 +7,7 @@
 #include "cli/command.hpp"
 #include "cli/json_text.hpp"
 #include "cli/option_checks.hpp"
+#include "cli/plan_simulation.hpp"
 #include "cli/table.hpp"
 #include "gradwire/inspect.hpp"
 #include "trainer/counted.hpp"
@@ -23,20 +24,16 @@ Examples:
   gradwire plan --algorithm ring --ranks 4
   gradwire plan --algorithm tree --ranks 8 --rank 3 --codec onebit --bytes 64M
   gradwire plan --algorithm two-shot --ranks 4 --collective reduce-scatter --summary
-  gradwire plan --algorithm hierarchical:ring --hosts 8,8,8,4 --codec onebit --bytes 64M --summary)";
+  gradwire plan --algorithm hierarchical:ring --hosts 8,8,8,4 --codec onebit --bytes 64M --summary
+  gradwire plan --simulate --algorithm hierarchical --hosts 32x8 --codec onebit --bytes 64M)";
 
 constexpr int kMostRanks = 4096;
 
-struct PlanCommand {
-  std::string collective = "allreduce";
-  std::string algorithm = "auto";
-  std::string codec = "none";
-  int ranks = 0;
-  std::vector<int> hosts;  ///< ranks on each; empty: one
-  std::size_t bytes = 1U << 20U;
+struct PlanCommand : PlanRequest {
+  std::vector<std::string> host_sizes;
   int rank = -1;
   bool summary = false;
-  std::string json;
+  SimulationOptions simulation;
 };
 
 std::string count(int number, const char* what) {
@@ -93,7 +90,11 @@ std::string to_json(const PlanCommand& command, const inspect::Description& plan
   out["chunks"] = plan.chunk_count;
   out["layers"] = plan.layers;
   out["rounds"] = plan.rounds;
-  if (!command.hosts.empty()) out["hosts"] = command.hosts;
+  if (!command.hosts.empty()) {
+    std::vector<int> ranks_on(static_cast<std::size_t>(command.hosts.back()) + 1);
+    for (const int host : command.hosts) ++ranks_on[static_cast<std::size_t>(host)];
+    out["hosts"] = ranks_on;
+  }
   out["ranks"] = nlohmann::ordered_json::array();
   for (const auto& rank : plan.ranks) {
     auto steps = nlohmann::ordered_json::array();
@@ -115,19 +116,32 @@ std::string to_json(const PlanCommand& command, const inspect::Description& plan
   return json_text(out);
 }
 
-/// The host of each rank.
-std::vector<int> place_ranks(const std::vector<int>& ranks_on) {
+/// The host of each rank, from how many ranks each has: "8,8,4" or "2x8,4".
+std::vector<int> parse_hosts(const std::vector<std::string>& groups) {
   std::vector<int> hosts;
-  for (std::size_t host = 0; host < ranks_on.size(); ++host) {
-    hosts.insert(hosts.end(), static_cast<std::size_t>(ranks_on[host]), static_cast<int>(host));
+  int host = 0;
+  for (const auto& group : groups) {
+    const auto cross = group.find('x');
+    const bool many = cross != std::string::npos;
+    int times = 1;
+    int ranks = 0;
+    if ((many && !CLI::detail::lexical_cast(group.substr(0, cross), times)) ||
+        !CLI::detail::lexical_cast(many ? group.substr(cross + 1) : group, ranks) || times < 1 || ranks < 1 ||
+        times > kMostRanks || ranks > kMostRanks) {
+      throw UsageError(
+          fmt::format("--hosts {}: write how many ranks each host has, as 8,8,4 or 2x8,4", group));
+    }
+    for (int i = 0; i < times && hosts.size() <= kMostRanks; ++i, ++host) {
+      hosts.insert(hosts.end(), static_cast<std::size_t>(ranks), host);
+    }
   }
   return hosts;
 }
 
 void run(PlanCommand& command) {
-  const std::vector<int> hosts = place_ranks(command.hosts);
-  if (!hosts.empty()) {
-    const int placed = static_cast<int>(hosts.size());
+  command.hosts = parse_hosts(command.host_sizes);
+  if (!command.hosts.empty()) {
+    const int placed = static_cast<int>(command.hosts.size());
     if (command.ranks != 0 && command.ranks != placed) {
       throw UsageError(fmt::format("--ranks {}, and --hosts has {}", command.ranks, placed));
     }
@@ -144,10 +158,11 @@ void run(PlanCommand& command) {
   if (command.bytes % sizeof(float) != 0) {
     throw UsageError(fmt::format("--bytes {} is not a whole number of float32 elements", command.bytes));
   }
+  if (command.simulation.simulate) return run_simulation(command, command.simulation);
   inspect::Description plan;
   check_usage([&] {
     plan = inspect::describe(command.collective, command.algorithm, command.codec, command.ranks,
-                             command.bytes / sizeof(float), hosts);
+                             command.bytes / sizeof(float), command.hosts);
   });
   if (!command.json.empty()) write_text(command.json, to_json(command, plan));
   if (command.json == "-") return;
@@ -169,12 +184,11 @@ void add_plan_command(CLI::App& app) {
   sub->add_option("--ranks", command->ranks, "How many ranks")
       ->check(CLI::Range(1, kMostRanks))
       ->type_name("P");
-  sub->add_option("--hosts", command->hosts,
-                  "How many ranks each host has; else each rank has a host of its own")
+  sub->add_option("--hosts", command->host_sizes,
+                  "How many ranks each host has, 512x8 for 512 hosts of 8; else each rank has one of its own")
       ->delimiter(',')
-      ->check(CLI::Range(1, kMostRanks))
       ->expected(1, kMostRanks)
-      ->type_name("N,N,...");
+      ->type_name("N,HxN,...");
   sub->add_option("--algorithm", command->algorithm, known_algorithms())
       ->type_name("NAME")
       ->capture_default_str();
@@ -190,10 +204,12 @@ void add_plan_command(CLI::App& app) {
                   "allreduce, reduce-scatter, allgather, broadcast or barrier")
       ->type_name("NAME")
       ->capture_default_str();
+  auto* const simulate = add_simulation_options(*sub, command->simulation);
   sub->add_option("--rank", command->rank, "Print the steps of this rank only")
       ->check(CLI::NonNegativeNumber)
-      ->type_name("R");
-  sub->add_flag("--summary", command->summary, "Print steps and bytes per rank only");
+      ->type_name("R")
+      ->excludes(simulate);
+  sub->add_flag("--summary", command->summary, "Print steps and bytes per rank only")->excludes(simulate);
   add_json_option(*sub, command->json, "Write it");
   sub->footer(kFooter);
   sub->callback([command] { run(*command); });

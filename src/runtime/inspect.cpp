@@ -51,7 +51,6 @@ ChunkBytes bytes_of(const collectives::Layout& layout) {
 RankSchedule describe_rank(const collectives::Schedule& schedule, std::size_t number,
                            const ChunkBytes& chunks) {
   const auto& steps = schedule.steps[number];
-  const auto& hosts = schedule.hosts;
   RankSchedule rank;
   rank.steps.reserve(steps.size());
   for (const auto& step : steps) {
@@ -64,8 +63,9 @@ RankSchedule describe_rank(const collectives::Schedule& schedule, std::size_t nu
       bytes += sizes[static_cast<std::size_t>(chunk)];
     }
     rank.sent_bytes += bytes;
-    const bool inside = !hosts.empty() && hosts[number] == hosts[static_cast<std::size_t>(step.peer)];
-    if (inside) rank.inside_bytes += bytes;
+    if (collectives::on_one_host(schedule.hosts, static_cast<int>(number), step.peer)) {
+      rank.inside_bytes += bytes;
+    }
   }
   return rank;
 }
@@ -105,7 +105,7 @@ Description describe(const std::string& collective, const std::string& algorithm
   const std::array<std::size_t, 1> counts{kind == collectives::Collective::barrier ? 1 : count};
   const auto resolved = collectives::resolve_algorithm(kind, algorithm, *parsed, counts, ranks, hosts);
   const auto schedule = collectives::make_schedule(kind, resolved, ranks, 0, hosts);
-  collectives::check_blocks(schedule, *parsed, counts);
+  collectives::check_blocks(kind, resolved, *parsed, counts, hosts);
   // Bytes don't depend on how chunks are cut into segments.
   const auto layout = collectives::make_layout(counts, *parsed, schedule.chunk_count,
                                                std::numeric_limits<std::size_t>::max());

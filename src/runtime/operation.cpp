@@ -114,8 +114,9 @@ std::shared_ptr<Operation> build_operation(Collective collective, std::span<cons
     const auto codec = compress::make_codec(spec);
     std::vector<std::size_t> counts;
     for (const auto i : indices) counts.push_back(tensors[i].tensor.count);
-    auto resolved = collectives::resolve(collective, options.algorithm, *codec, counts, place.ranks,
-                                         options.root, place.hosts);
+    auto resolved =
+        collectives::resolve(collective, options.algorithm, *codec, counts, place.ranks, options.root,
+                             place.hosts, {.begin = place.rank, .end = place.rank + 1});
     auto program = collectives::compile(resolved.schedule, resolved.layout, *codec, place.rank);
     const bool average =
         options.average && (collective == Collective::allreduce || collective == Collective::reduce_scatter);

@@ -1,0 +1,35 @@
+"""bench/simulate prints its tables and draws its pictures, here of 8 ranks and without SimGrid."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+GRADWIRE, ROOT = sys.argv.pop(1), sys.argv.pop(1)
+
+
+class SimulateBench(unittest.TestCase):
+    def test_prints_tables_and_draws_pictures(self):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, os.path.join(ROOT, "bench/simulate"), "--gradwire", GRADWIRE, "--ranks", "8", "--frames", "0",
+                       "--pictures", folder]  # fmt: skip
+            done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertRegex(done.stdout, r"\| ring \| none \| [0-9.]+ (ms|s) \|")
+            self.assertRegex(done.stdout, r"\| hierarchical:ring \| onebit \| [0-9.]+ (ms|s) \|")
+            self.assertIn("time of fp16 over that of onebit", done.stdout)
+            drawn = set(os.listdir(folder)) if importlib.util.find_spec("matplotlib") else None
+            for name in ("switch-1gbit", "switch-10gbit", "eight-ranks-a-host", "crossing"):
+                self.assertTrue(drawn is None or f"{name}.svg" in drawn, name)
+            self.assertEqual(drawn is None, "has no matplotlib" in done.stderr)
+
+    def test_says_what_is_missing(self):
+        command = [sys.executable, os.path.join(ROOT, "bench/simulate"), "--gradwire", "/no/such/program"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("there is no /no/such/program", done.stderr)
+
+
+unittest.main()
