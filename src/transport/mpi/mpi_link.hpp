@@ -62,6 +62,7 @@ class MpiLink final : public PeerLink {
   [[nodiscard]] Clock::time_point due(Clock::time_point now) const noexcept override {
     return port_->due(now);
   }
+  [[nodiscard]] bool needs_events() const noexcept override { return false; }
   void announce_sleep() noexcept override {}
   void announce_awake() noexcept override {}
   void on_events(std::size_t, std::uint32_t) noexcept override {}
