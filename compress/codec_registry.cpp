@@ -149,6 +149,7 @@ std::unique_ptr<const DeviceCodec> make_device_codec(std::string_view spec) {
   const CodecSpec parsed = parse_codec_spec(spec);
   MadeOnDevice codec = entry_of(parsed).make_on_device(parsed);
   require_device(fmt::format("codec '{}' on a device", spec));
+  codec->load();
   return codec;
 }
 

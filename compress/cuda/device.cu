@@ -16,6 +16,7 @@ ErrorCode code_of(cudaError_t status) {
   switch (status) {
     case cudaErrorNoDevice:
     case cudaErrorInsufficientDriver:
+    case cudaErrorInvalidDeviceFunction:
     case cudaErrorNoKernelImageForDevice:
     case cudaErrorUnsupportedPtxVersion: return ErrorCode::unsupported;
     case cudaErrorInvalidValue:
@@ -32,8 +33,13 @@ const char* advice_for(cudaError_t status) {
     case cudaErrorInvalidValue: return "give pointers to memory of the current device";
     case cudaErrorNoDevice:
     case cudaErrorInsufficientDriver: return "see what nvidia-smi says, or keep the tensors on the host";
+    case cudaErrorInvalidDeviceFunction:
     case cudaErrorNoKernelImageForDevice:
     case cudaErrorUnsupportedPtxVersion: return "build with CMAKE_CUDA_ARCHITECTURES for this device";
+    case cudaErrorDevicesUnavailable:
+      return "another process may hold the device for itself: give each process its own "
+             "(CUDA_VISIBLE_DEVICES), "
+             "or let them share (nvidia-smi --compute-mode=DEFAULT)";
     default:
       return "if a kernel failed earlier, no CUDA call of this process works any more: run under "
              "compute-sanitizer to find it";
@@ -66,6 +72,29 @@ std::string device_text(int device) {
   return "device " + std::to_string(device) + " (" + name_of(device) + ")";
 }
 
+/// Empty when the current device is young enough.
+std::string why_too_old() {
+  const int device = current_device();
+  const int major = attribute(cudaDevAttrComputeCapabilityMajor, device);
+  if (major >= kOldestMajor) return "";
+  const int minor = attribute(cudaDevAttrComputeCapabilityMinor, device);
+  return "CUDA " + device_text(device) + " has compute capability " + version_text(major, minor) +
+         ", and the kernels need " + version_text(kOldestMajor, 0);
+}
+
+/// Where it is no memory of the current device: what it is.
+std::string why_not_device_memory(const cudaPointerAttributes& memory) {
+  const int current = current_device();
+  switch (memory.type) {
+    case cudaMemoryTypeManaged: return "";
+    case cudaMemoryTypeDevice:
+      if (memory.device == current) return "";
+      return "is memory of CUDA device " + std::to_string(memory.device) + ", and device " +
+             std::to_string(current) + " is current in this thread";
+    default: return "is memory of the host, and kernels need it on CUDA device " + std::to_string(current);
+  }
+}
+
 }  // namespace
 
 void check_cuda(cudaError_t status, std::string_view doing) {
@@ -86,12 +115,11 @@ std::string why_no_device() {
     return std::string("CUDA cannot be used here: ") + cudaGetErrorString(status);
   }
   if (devices == 0) return "there is no CUDA device here";
-  const int device = current_device();
-  const int major = attribute(cudaDevAttrComputeCapabilityMajor, device);
-  if (major >= kOldestMajor) return "";
-  const int minor = attribute(cudaDevAttrComputeCapabilityMinor, device);
-  return "CUDA " + device_text(device) + " has compute capability " + version_text(major, minor) +
-         ", and the kernels need " + version_text(kOldestMajor, 0);
+  try {
+    return why_too_old();
+  } catch (const Error& error) {
+    return error.what();
+  }
 }
 
 void require_device(std::string_view purpose) {
@@ -102,9 +130,46 @@ void require_device(std::string_view purpose) {
 }
 
 std::string describe_device() {
-  const std::string reason = why_no_device();
-  return version_text(CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10) + "; " +
-         (reason.empty() ? device_text(current_device()) : reason);
+  std::string device = why_no_device();
+  if (device.empty()) {
+    try {
+      device = device_text(current_device());
+    } catch (const Error& error) {
+      device = error.what();
+    }
+  }
+  return version_text(CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10) + "; " + device;
+}
+
+void require_device_stream(Stream stream) {
+#if CUDART_VERSION >= 12080
+  // The default stream is the current device's own.
+  if (stream == nullptr) return;
+  int device = 0;
+  const cudaError_t status = cudaStreamGetDevice(stream, &device);
+  if (status == cudaErrorCallRequiresNewerDriver) {
+    (void)cudaGetLastError();
+    return;
+  }
+  check_cuda(status, "ask for a stream's device");
+  const int current = current_device();
+  if (device == current) return;
+  throw Error(ErrorCode::invalid_argument,
+              "a stream of CUDA device " + std::to_string(device) + " was given where device " +
+                  std::to_string(current) + " is current in this thread",
+              advice_for(cudaErrorInvalidResourceHandle));
+#else
+  (void)stream;
+#endif
+}
+
+void require_device_memory(const void* pointer, std::string_view what) {
+  cudaPointerAttributes memory{};
+  check_cuda(cudaPointerGetAttributes(&memory, pointer), "ask what a pointer is to");
+  const std::string reason = why_not_device_memory(memory);
+  if (reason.empty()) return;
+  throw Error(ErrorCode::invalid_argument, std::string(what) + " " + reason,
+              "give memory of the device that is current in this thread (cudaMalloc, cudaSetDevice)");
 }
 
 void FreeDevice::operator()(std::byte* memory) const noexcept { (void)cudaFree(memory); }
@@ -142,9 +207,10 @@ OwnStream::OwnStream() {
 }
 void OwnStream::wait() const { check_cuda(cudaStreamSynchronize(get()), "finish what is on a stream"); }
 
-Event::Event() {
+Event::Event() : Event(cudaEventDisableTiming | cudaEventBlockingSync) {}
+Event::Event(unsigned flags) {
   ::CUevent_st* event = nullptr;
-  check_cuda(cudaEventCreate(&event), "make an event");
+  check_cuda(cudaEventCreateWithFlags(&event, flags), "make an event");
   event_.reset(event);
 }
 void Event::record(Stream stream) const {
@@ -160,10 +226,11 @@ bool Event::reached() const {
   return true;
 }
 void Event::wait() const { check_cuda(cudaEventSynchronize(event_.get()), "finish what is before an event"); }
-double Event::seconds_since(const Event& earlier) const {
+
+TimedEvent::TimedEvent() : Event(cudaEventDefault) {}
+double TimedEvent::seconds_since(const TimedEvent& earlier) const {
   float milliseconds = 0;
-  check_cuda(cudaEventElapsedTime(&milliseconds, earlier.event_.get(), event_.get()),
-             "read the time between two events");
+  check_cuda(cudaEventElapsedTime(&milliseconds, earlier.get(), get()), "read the time between two events");
   return milliseconds / 1e3;
 }
 

@@ -16,16 +16,29 @@ namespace gradwire::compress {
 using Stream = ::CUstream_st*;
 
 /// Empty when kernels can run here on the current device. Otherwise why not: this build has none, there is no
-/// driver or no device, the device is too old.
+/// driver or no device, the device is too old or does not answer.
 std::string why_no_device();
 
 /// Throws Error(unsupported) with that reason.
 void require_device(std::string_view purpose);
 
-/// One line for `gradwire info`.
+/// One line for `gradwire info`. What is wrong with a device is in it, and never thrown.
 std::string describe_device();
 
-// All below throw Error(unsupported) without a device, Error(system) for what CUDA refuses.
+// All below throw Error(unsupported) where no kernel can run, Error(invalid_argument) for a stream or memory
+// of another device, Error(system) for what else CUDA refuses, which can be the failure of an earlier kernel.
+
+/// Throws unless the stream belongs to the current device. A runtime or driver older than CUDA 12.8 cannot
+/// tell, and all streams pass: kernels are refused on a foreign one then, copies are not.
+void require_device_stream(Stream stream);
+
+/// Throws unless the pointer is to memory of the current device, or managed memory, which is everywhere.
+/// Kernels that get another one end the process's use of CUDA. `what` begins the message: "tensor 'x'". For
+/// plans to call once, off the hot path.
+void require_device_memory(const void* pointer, std::string_view what);
+
+// Destroy what follows when all streams have passed its last use. That may wait for the device, as making
+// does, so neither belongs where another rank may be waiting for what this stream does next.
 
 struct FreeDevice {
   void operator()(std::byte* memory) const noexcept;
@@ -66,7 +79,7 @@ class OwnStream {
   std::unique_ptr<::CUstream_st, DestroyStream> stream_;
 };
 
-/// A point in a stream.
+/// A point in a stream. A thread that waits for it sleeps.
 class Event {
  public:
   Event();
@@ -74,11 +87,22 @@ class Event {
   void record(Stream stream) const;
   [[nodiscard]] bool reached() const;
   void wait() const;
-  /// Both were reached.
-  [[nodiscard]] double seconds_since(const Event& earlier) const;
+
+ protected:
+  explicit Event(unsigned flags);
+  [[nodiscard]] ::CUevent_st* get() const noexcept { return event_.get(); }
 
  private:
   std::unique_ptr<::CUevent_st, DestroyEvent> event_;
+};
+
+/// One that knows when it was reached, for benchmarks. Waiting for it keeps a core busy.
+class TimedEvent : public Event {
+ public:
+  TimedEvent();
+
+  /// Both were reached.
+  [[nodiscard]] double seconds_since(const TimedEvent& earlier) const;
 };
 
 /// Tells whether kernels met a value that was not finite: a word on the device that they set and never clear,

@@ -16,6 +16,8 @@ std::unique_ptr<const DeviceCodec> make_half_device_codec(std::shared_ptr<const 
 std::unique_ptr<const DeviceCodec> make_onebit_device_codec(std::shared_ptr<const Codec> host,
                                                             const OnebitOptions& options);
 
+/// What finish_sum_on_device() launches.
+void load_finish_sum_kernels();
 /// finish_sum_on_device() after its arguments have been checked.
 void start_finish_sum(const Encode& in, float* result, bool look, const Launch& launch);
 

@@ -1,19 +1,31 @@
 #pragma once
 
+#include <concepts>
+#include <type_traits>
+
 #include "compress/cuda/launch.cuh"
 
 namespace gradwire::compress {
 
-// The kernel of everything that treats each element alike. A Work is a struct of plain values with
-//   static constexpr unsigned kParts;               accesses to each of its arrays that a thread has under
-//   way template <unsigned kWidth> struct Part;                                         what is loaded at
-//   once template <unsigned kWidth> __device__ Part<kWidth> load(std::size_t i) const; template <unsigned
-//   kWidth> __device__ void store(std::size_t i, const Part<kWidth>& part) const;
-// for the kWidth elements from i on, kWidth being 4 or 1. Every element belongs to one thread, which loads
+// The kernel of everything that treats each element alike. Every element belongs to one thread, which loads
 // all that it needs of it before it stores anything there: work in place is safe.
 
+/// What is done to the kWidth elements from the i-th on, kWidth being 4 or 1: a struct of plain values.
+/// kParts is how many accesses to each of its arrays a thread has under way, a Part what is loaded at once.
+/// load() and store() are __device__ functions.
+template <class Work>
+concept ElementWork = std::is_trivially_copyable_v<Work> &&
+    requires(const Work& work, std::size_t i, const typename Work::template Part<1>& single,
+             const typename Work::template Part<4>& quad) {
+  { Work::kParts } -> std::convertible_to<unsigned>;
+  { work.template load<1>(i) } -> std::same_as<typename Work::template Part<1>>;
+  { work.template load<4>(i) } -> std::same_as<typename Work::template Part<4>>;
+  work.template store<1>(i, single);
+  work.template store<4>(i, quad);
+};
+
 /// All loads are under way before the first is waited for.
-template <unsigned kWidth, class Work>
+template <unsigned kWidth, ElementWork Work>
 __device__ __forceinline__ void do_parts(const Work& work, std::size_t first) {
   typename Work::template Part<kWidth> parts[Work::kParts];
 #pragma unroll
@@ -26,13 +38,13 @@ __device__ __forceinline__ void do_parts(const Work& work, std::size_t first) {
   }
 }
 
-template <unsigned kWidth, class Work>
+template <unsigned kWidth, ElementWork Work>
 __device__ __forceinline__ void do_part(const Work& work, std::size_t i) {
   work.template store<kWidth>(i, work.template load<kWidth>(i));
 }
 
 /// Parts are numbered: the quads, the singles of the head, those of the rest.
-template <class Work>
+template <ElementWork Work>
 __global__ void __launch_bounds__(kEachThreads, 4) for_each_kernel(Work work, Cut cut) {
   const std::size_t begin = std::size_t{blockIdx.x} * (kEachThreads * Work::kParts);
   const std::size_t end = begin + kEachThreads * Work::kParts;
@@ -54,7 +66,12 @@ __global__ void __launch_bounds__(kEachThreads, 4) for_each_kernel(Work work, Cu
   }
 }
 
-template <class Work>
+template <ElementWork Work>
+void load_for_each() {
+  load_kernel(for_each_kernel<Work>);
+}
+
+template <ElementWork Work>
 void for_each(const Work& work, const Cut& cut, Stream stream) {
   launch_kernel(for_each_kernel<Work>, each_grid(cut, Work::kParts), stream, work, cut);
 }

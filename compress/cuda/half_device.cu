@@ -127,6 +127,13 @@ class HalfDeviceCodec final : public DeviceCodec {
   using DeviceCodec::DeviceCodec;
 
  private:
+  void load_kernels() const override {
+    load_for_each<HalfEncode<Format, false>>();
+    load_for_each<HalfEncode<Format, true>>();
+    load_for_each<HalfDecode<Format, false>>();
+    load_for_each<HalfDecode<Format, true>>();
+  }
+
   void encode_sum(const Encode& in, const Addend& addend, std::byte* payload,
                   const Launch& launch) const override {
     const Cut cut =

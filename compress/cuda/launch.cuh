@@ -12,6 +12,13 @@ namespace gradwire::compress {
 /// Throws what CUDA reports. `doing` completes "could not ...".
 void check_cuda(cudaError_t status, std::string_view doing);
 
+/// So that its first launch, which would do it otherwise, does not wait for what the device is doing.
+template <class... Parameters>
+void load_kernel(void (*kernel)(Parameters...)) {
+  cudaFuncAttributes attributes{};
+  check_cuda(cudaFuncGetAttributes(&attributes, kernel), "load a kernel");
+}
+
 template <class... Parameters, class... Arguments>
 void launch_kernel(void (*kernel)(Parameters...), const Grid& grid, Stream stream,
                    const Arguments&... arguments) {

@@ -110,6 +110,19 @@ class OnebitDeviceCodec final : public DeviceCodec {
       : DeviceCodec(std::move(host)), scale_(options.scale), frame_(options) {}
 
  private:
+  void load_kernels() const override {
+    for (const bool aligned : {true, false}) {
+      load_kernel(encode_kernel(scale_, onebit_tiles(frame_.block, aligned).quads));
+    }
+    if (scale_ == OnebitScale::two_level) {
+      load_for_each<OnebitDecode<OnebitScale::two_level, false>>();
+      load_for_each<OnebitDecode<OnebitScale::two_level, true>>();
+    } else {
+      load_for_each<OnebitDecode<OnebitScale::l1, false>>();
+      load_for_each<OnebitDecode<OnebitScale::l1, true>>();
+    }
+  }
+
   void encode_sum(const Encode& in, const Addend& addend, std::byte* payload,
                   const Launch& launch) const override {
     const bool aligned = quads_begin_at(array_of(in.value), 0) && quads_begin_at(array_of(in.residual), 0) &&

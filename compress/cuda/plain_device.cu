@@ -124,6 +124,12 @@ class PlainDeviceCodec final : public DeviceCodec {
   using DeviceCodec::DeviceCodec;
 
  private:
+  void load_kernels() const override {
+    load_for_each<PlainEncode<PlainSum::send>>();
+    load_for_each<PlainEncode<PlainSum::send_added>>();
+    load_for_each<PlainAdd>();
+  }
+
   void encode_sum(const Encode& in, const Addend& addend, std::byte* payload,
                   const Launch& launch) const override {
     if (addend.payload != nullptr) {
@@ -150,6 +156,11 @@ class PlainDeviceCodec final : public DeviceCodec {
 
 std::unique_ptr<const DeviceCodec> make_plain_device_codec(std::shared_ptr<const Codec> host) {
   return std::make_unique<PlainDeviceCodec>(std::move(host));
+}
+
+void load_finish_sum_kernels() {
+  load_for_each<PlainEncode<PlainSum::send>>();
+  load_for_each<PlainEncode<PlainSum::look>>();
 }
 
 void start_finish_sum(const Encode& in, float* result, bool look, const Launch& launch) {

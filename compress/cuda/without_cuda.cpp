@@ -18,6 +18,8 @@ constexpr const char* kReason = "this build of Gradwire has no CUDA";
 std::string why_no_device() { return kReason; }
 void require_device(std::string_view /*purpose*/) { refuse(); }
 std::string describe_device() { return "left out of this build"; }
+void require_device_stream(Stream /*stream*/) {}
+void require_device_memory(const void* /*pointer*/, std::string_view /*what*/) { refuse(); }
 
 void FreeDevice::operator()(std::byte* /*memory*/) const noexcept {}
 void FreePinned::operator()(std::byte* /*memory*/) const noexcept {}
@@ -32,15 +34,19 @@ void DestroyEvent::operator()(::CUevent_st* /*event*/) const noexcept {}
 OwnStream::OwnStream() { refuse(); }
 void OwnStream::wait() const { refuse(); }
 
-Event::Event() { refuse(); }
+Event::Event() : Event(0) {}
+Event::Event(unsigned /*flags*/) { refuse(); }
 void Event::record(Stream /*stream*/) const { refuse(); }
 bool Event::reached() const { refuse(); }
 void Event::wait() const { refuse(); }
-double Event::seconds_since(const Event& /*earlier*/) const { refuse(); }
+
+TimedEvent::TimedEvent() : Event(0) {}
+double TimedEvent::seconds_since(const TimedEvent& /*earlier*/) const { refuse(); }
 
 NonFiniteFlag::NonFiniteFlag() { refuse(); }
 bool NonFiniteFlag::raised() const noexcept { return false; }
 
+void load_finish_sum_kernels() { refuse(); }
 void start_finish_sum(const Encode& /*in*/, float* /*result*/, bool /*look*/, const Launch& /*launch*/) {
   refuse();
 }

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cfenv>
+#include <utility>
 #include <vector>
 
 #include "compress/cuda/device_codec.hpp"
@@ -144,6 +146,7 @@ TEST(DeviceCodec, SaysWhyThereIsNoDevice) {
   EXPECT_THROW(allocate_pinned(16), Error);
   EXPECT_THROW(OwnStream(), Error);
   EXPECT_THROW(Event(), Error);
+  EXPECT_THROW(TimedEvent(), Error);
   EXPECT_THROW(NonFiniteFlag(), Error);
 }
 
@@ -151,9 +154,15 @@ class NoKernels final : public DeviceCodec {
  public:
   explicit NoKernels(const char* spec) : DeviceCodec(make_codec(spec)) {}
 
+  /// What kernels would be given as 1 / scale.
+  mutable float inverse = 0;
+
  private:
-  void encode_sum(const Encode& /*in*/, const Addend& /*addend*/, std::byte* /*payload*/,
-                  const Launch& /*launch*/) const override {}
+  void load_kernels() const override {}
+  void encode_sum(const Encode& in, const Addend& /*addend*/, std::byte* /*payload*/,
+                  const Launch& /*launch*/) const override {
+    inverse = 1.0F / in.scale;
+  }
   void assign(const std::byte* /*payload*/, float* /*out*/, std::size_t /*count*/,
               Stream /*stream*/) const override {}
   void add(const std::byte* /*payload*/, float* /*sum*/, std::size_t /*count*/, float /*factor*/,
@@ -173,6 +182,23 @@ TEST(DeviceCodec, WantsAFlagWhereEncodingLooks) {
   EXPECT_THROW(finish_sum_on_device(in, nullptr, true, {}), Error);
   EXPECT_NO_THROW(finish_sum_on_device(in, nullptr, false, {}));
   EXPECT_EQ(NoKernels("onebit:block=64").host().spec(), "onebit:block=64");
+}
+
+TEST(DeviceCodec, RoundsToNearestWhateverTheCallerDoes) {
+  const NoKernels codec("none");
+  const Encode in{nullptr, nullptr, nullptr, 1, 1.0F / 3.0F};
+  codec.encode(in, nullptr, {});
+  const float nearest = codec.inverse;
+  for (const int mode : {FE_DOWNWARD, FE_UPWARD}) {
+    std::fesetround(mode);
+    codec.encode(in, nullptr, {});
+    const float encoded = std::exchange(codec.inverse, 0.0F);
+    codec.add_then_encode(nullptr, 1.0F, in, nullptr, {});
+    EXPECT_EQ(std::fegetround(), mode);
+    std::fesetround(FE_TONEAREST);
+    EXPECT_EQ(encoded, nearest);
+    EXPECT_EQ(codec.inverse, nearest);
+  }
 }
 
 }  // namespace
