@@ -1,11 +1,16 @@
 # Looks for nvcc as GRADWIRE_WITH_CUDA says, on the PATH and where NVIDIA's packages put it, and sets GRADWIRE_HAS_CUDA. The language is
-# enabled only where it is there.
+# enabled only where it is there. EMULATED takes threads and the host's memory for devices, so that everything above them can be tested
+# anywhere, by sanitizers too.
 include(CheckLanguage)
 set(GRADWIRE_HAS_CUDA OFF)
+set(GRADWIRE_EMULATES_CUDA OFF)
 set(why_no_cuda "")
 
 if(GRADWIRE_WITH_CUDA STREQUAL "OFF")
   set(why_no_cuda "GRADWIRE_WITH_CUDA is OFF")
+elseif(GRADWIRE_WITH_CUDA STREQUAL "EMULATED")
+  set(GRADWIRE_EMULATES_CUDA ON)
+  set(why_no_cuda "devices are emulated on the host, for tests")
 elseif(GRADWIRE_SANITIZE OR GRADWIRE_BUILD_FUZZ)
   set(why_no_cuda "sanitizers and the CUDA runtime do not go together")
 else()
@@ -29,7 +34,7 @@ if(GRADWIRE_HAS_CUDA)
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90)
   endif()
   enable_language(CUDA)
-elseif(NOT GRADWIRE_WITH_CUDA MATCHES "^(AUTO|OFF)$")
+elseif(NOT GRADWIRE_WITH_CUDA MATCHES "^(AUTO|OFF|EMULATED)$")
   message(FATAL_ERROR "GRADWIRE_WITH_CUDA is ${GRADWIRE_WITH_CUDA}, and ${why_no_cuda}: "
                       "install nvcc and the CUDA runtime or leave it at AUTO")
 endif()

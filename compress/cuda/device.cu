@@ -172,6 +172,18 @@ void require_device_memory(const void* pointer, std::string_view what) {
               "give memory of the device that is current in this thread (cudaMalloc, cudaSetDevice)");
 }
 
+UseDevice::UseDevice(int device) : before_(current_device()) {
+  int devices = 0;
+  check_cuda(cudaGetDeviceCount(&devices), "count the devices");
+  if (device < 0 || device >= devices) {
+    throw Error(ErrorCode::invalid_argument,
+                "there is no CUDA device " + std::to_string(device) + " among " + std::to_string(devices),
+                "number them from 0, as CUDA_VISIBLE_DEVICES leaves them");
+  }
+  if (device != before_) check_cuda(cudaSetDevice(device), "make a device the current one");
+}
+UseDevice::~UseDevice() { (void)cudaSetDevice(before_); }
+
 void FreeDevice::operator()(std::byte* memory) const noexcept { (void)cudaFree(memory); }
 void FreePinned::operator()(std::byte* memory) const noexcept { (void)cudaFreeHost(memory); }
 
@@ -215,6 +227,9 @@ Event::Event(unsigned flags) {
 }
 void Event::record(Stream stream) const {
   check_cuda(cudaEventRecord(event_.get(), stream), "record an event");
+}
+void Event::hold(Stream stream) const {
+  check_cuda(cudaStreamWaitEvent(stream, event_.get(), 0), "make a stream wait for an event");
 }
 bool Event::reached() const {
   const cudaError_t status = cudaEventQuery(event_.get());

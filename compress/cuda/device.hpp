@@ -28,6 +28,19 @@ std::string describe_device();
 // All below throw Error(unsupported) where no kernel can run, Error(invalid_argument) for a stream or memory
 // of another device, Error(system) for what else CUDA refuses, which can be the failure of an earlier kernel.
 
+/// While it lives, a device is the current one of this thread. Throws Error(invalid_argument) when there is
+/// none of that number.
+class UseDevice {
+ public:
+  explicit UseDevice(int device);
+  ~UseDevice();
+  UseDevice(const UseDevice&) = delete;
+  UseDevice& operator=(const UseDevice&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
 /// Throws unless the stream belongs to the current device. A runtime or driver older than CUDA 12.8 cannot
 /// tell, and all streams pass: kernels are refused on a foreign one then, copies are not.
 void require_device_stream(Stream stream);
@@ -85,6 +98,8 @@ class Event {
   Event();
 
   void record(Stream stream) const;
+  /// What is put on the stream from now on waits until this is reached. It may be another device's.
+  void hold(Stream stream) const;
   [[nodiscard]] bool reached() const;
   void wait() const;
 

@@ -21,6 +21,9 @@ std::string describe_device() { return "left out of this build"; }
 void require_device_stream(Stream /*stream*/) {}
 void require_device_memory(const void* /*pointer*/, std::string_view /*what*/) { refuse(); }
 
+UseDevice::UseDevice(int /*device*/) { refuse(); }
+UseDevice::~UseDevice() = default;
+
 void FreeDevice::operator()(std::byte* /*memory*/) const noexcept {}
 void FreePinned::operator()(std::byte* /*memory*/) const noexcept {}
 DeviceMemory allocate_device(std::size_t /*bytes*/) { refuse(); }
@@ -37,6 +40,7 @@ void OwnStream::wait() const { refuse(); }
 Event::Event() : Event(0) {}
 Event::Event(unsigned /*flags*/) { refuse(); }
 void Event::record(Stream /*stream*/) const { refuse(); }
+void Event::hold(Stream /*stream*/) const { refuse(); }
 bool Event::reached() const { refuse(); }
 void Event::wait() const { refuse(); }
 
