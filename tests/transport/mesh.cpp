@@ -98,8 +98,8 @@ std::vector<Flavor> with_ucx(std::vector<Flavor> flavors) {
   const auto known = available_transports();
   if (std::ranges::find(known, "ucx") == known.end()) return flavors;
   flavors.push_back({"ucx", "ucx"});
-  flavors.push_back({"ucx_shm", "ucx", 1, 0, "posix,self"});
-  flavors.push_back({"ucx_tcp", "ucx", 1, 0, "tcp,self"});
+  flavors.push_back({"ucx_shm", "ucx", 1, 0, false, "posix,self"});
+  flavors.push_back({"ucx_tcp", "ucx", 1, 0, false, "tcp,self"});
   return flavors;
 }
 
