@@ -11,6 +11,7 @@
 #include "gradwire/error.hpp"
 #include "runtime/join.hpp"
 #include "runtime/split_id.hpp"
+#include "transport/mpi/mpi_transport.hpp"
 
 namespace gradwire::runtime {
 namespace {
@@ -37,6 +38,8 @@ Engine::Engine(CommunicatorOptions options) : options_(std::move(options)) {
 }
 
 Engine::~Engine() {
+  // Where an exception of the caller's passes, the other ranks may have none, and never come to an end.
+  if (std::uncaught_exceptions() > 0) transport::leave_mpi_unfinished();
   {
     const std::lock_guard lock(mutex_);
     stopping_.store(true);

@@ -9,6 +9,7 @@
 
 #include "gradwire/error.hpp"
 #include "runtime/engine.hpp"
+#include "transport/mpi/mpi_transport.hpp"
 
 // How a communicator ends: what it tells its peers, what it learns from them, and what its callers are told.
 
@@ -33,6 +34,7 @@ void Engine::abort() noexcept {
 }
 
 void Engine::fail(const std::exception_ptr& thrown) noexcept {
+  transport::leave_mpi_unfinished();
   std::optional<Error> reported;
   try {
     reported = end_with(to_error(thrown));

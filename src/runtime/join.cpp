@@ -8,6 +8,7 @@
 #include "compress/codec.hpp"
 #include "gradwire/error.hpp"
 #include "rendezvous/address_towards_store.hpp"
+#include "transport/mpi/mpi_transport.hpp"
 #include "wire/hello.hpp"
 
 namespace gradwire::runtime {
@@ -51,14 +52,19 @@ std::unique_ptr<transport::Endpoint> join(CommunicatorOptions& options) {
   transport::check(endpoint);
   check_rest(options);
   if (options.world_size == 1) return nullptr;
-  options.store = open_store(options);
-  if (options.interface.empty()) {
-    if (const auto address = rendezvous::address_towards_store(options.store_url)) {
-      options.interface = address->scoped_host();
+  try {
+    options.store = open_store(options);
+    if (options.interface.empty()) {
+      if (const auto address = rendezvous::address_towards_store(options.store_url)) {
+        options.interface = address->scoped_host();
+      }
     }
+    endpoint.interface = options.interface;
+    return transport::connect(endpoint, *options.store);
+  } catch (...) {
+    transport::leave_mpi_unfinished();
+    throw;
   }
-  endpoint.interface = options.interface;
-  return transport::connect(endpoint, *options.store);
 }
 
 }  // namespace gradwire::runtime
