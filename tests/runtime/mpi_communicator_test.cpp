@@ -156,6 +156,23 @@ TEST(MpiCommunicator, AFailureReachesAllRanks) {
   MPI_Barrier(MPI_COMM_WORLD);
 }
 
+/// What MPI has begun to send and to receive it finishes, whoever is gone by then.
+TEST(MpiCommunicator, MpiGoesOnAfterAFailure) {
+  FOR_THREADS("multiple");
+  std::vector<float> values(2'000'000, 1);
+  OperationOptions options;
+  options.algorithm = "two-shot";
+  for (int round = 0; round < 3; ++round) {
+    {
+      Communicator comm = mpi_communicator(MPI_COMM_WORLD, over("mpi"));
+      Work work;
+      if (comm.rank() != 0) work = comm.allreduce_async(values, options);
+      MPI_Barrier(MPI_COMM_WORLD);
+    }
+    for (int i = 0; i < 10; ++i) MPI_Barrier(MPI_COMM_WORLD);
+  }
+}
+
 TEST(MpiCommunicator, RefusesWhatIsNoGroupOfRanks) {
   FOR_THREADS("multiple");
   try {

@@ -14,7 +14,7 @@
 #include "server/shard.hpp"
 #include "server/version_log.hpp"
 #include "server_calls.hpp"
-#include "short_memory.hpp"
+#include "tests/support/short_memory.hpp"
 #include "transport/service.hpp"
 
 namespace gradwire::server {

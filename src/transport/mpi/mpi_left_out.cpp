@@ -10,10 +10,18 @@ std::string mpi_version() { return "left out of this build"; }
 
 bool is_started_by_mpi(base::Launcher) noexcept { return false; }
 
-std::shared_ptr<MpiGroup> mpi_world() {
+namespace {
+
+[[noreturn]] void refuse() {
   throw Error(ErrorCode::unsupported, "this build of gradwire has no MPI",
               "install MPI (libopenmpi-dev) and build it with -DGRADWIRE_WITH_MPI=ON, or use auto or tcp");
 }
+
+}  // namespace
+
+std::shared_ptr<MpiGroup> mpi_world() { refuse(); }
+
+std::shared_ptr<MpiGroup> mpi_group(const void*) { refuse(); }
 
 void leave_mpi_unfinished() noexcept {}
 

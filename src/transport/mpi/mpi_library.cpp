@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <mutex>
@@ -64,16 +63,17 @@ int mpi_thread_level() noexcept {
 
 void leave_mpi_unfinished() noexcept { is_left_unfinished.store(true); }
 
-std::string mpi_error_text(int code) {
-  std::array<char, MPI_MAX_ERROR_STRING + 1> text{};
+MpiErrorText::MpiErrorText(int code) noexcept {
+  constexpr std::string_view kUnknown = "an error that MPI has no words for";
   int size = 0;
-  if (MPI_Error_string(code, text.data(), &size) != MPI_SUCCESS) return fmt::format("MPI error {}", code);
-  return {text.data(), static_cast<std::size_t>(size)};
+  if (MPI_Error_string(code, text_.data(), &size) != MPI_SUCCESS) {
+    kUnknown.copy(text_.data(), kUnknown.size());
+  }
 }
 
 void check_mpi(int code, const char* what) {
   if (code == MPI_SUCCESS) return;
-  throw Error(ErrorCode::system, fmt::format("MPI could not {}: {}", what, mpi_error_text(code)),
+  throw Error(ErrorCode::system, fmt::format("MPI could not {}: {}", what, MpiErrorText(code).view()),
               "see what MPI itself printed, or use tcp");
 }
 

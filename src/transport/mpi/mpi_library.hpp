@@ -2,7 +2,8 @@
 
 #include <mpi.h>
 
-#include <string>
+#include <array>
+#include <string_view>
 
 #include "gradwire/error.hpp"
 #include "transport/mpi/mpi_transport.hpp"
@@ -18,8 +19,16 @@ void start_mpi();
 /// What MPI grants: MPI_THREAD_SERIALIZED and so on.
 [[nodiscard]] int mpi_thread_level() noexcept;
 
-/// What MPI says of an error.
-[[nodiscard]] std::string mpi_error_text(int code);
+/// What MPI says of an error, without a need for memory.
+class MpiErrorText {
+ public:
+  explicit MpiErrorText(int code) noexcept;
+  [[nodiscard]] std::string_view view() const noexcept { return text_.data(); }
+
+ private:
+  std::array<char, MPI_MAX_ERROR_STRING + 1> text_{};
+};
+
 /// Throws Error(system) unless `code` is MPI_SUCCESS.
 void check_mpi(int code, const char* what);
 

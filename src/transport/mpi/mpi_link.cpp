@@ -4,7 +4,7 @@
 
 #include <cstring>
 #include <exception>
-#include <string_view>
+#include <new>
 #include <utility>
 
 #include "base/checksum.hpp"
@@ -16,6 +16,8 @@ namespace {
 constexpr std::size_t kSlotBytes = wire::kHeaderBytes + wire::kMaxPayload;
 /// So many taken frames are worth a note.
 constexpr std::uint64_t kFramesPerNote = kMpiFrames / 2;
+/// Where a message would have its size.
+constexpr int kNone = -1;
 
 }  // namespace
 
@@ -42,15 +44,13 @@ MpiLink::MpiLink(const LinkIdentity& identity, MpiTag own_tag, const MpiAddress&
       port_(std::move(port)),
       memory_(std::make_unique<Memory>()) {
   memory_->requests.reserve(kRequests);
+  sizes_.fill(kNone);
   first_ = port_->add(*this);
   for (std::size_t slot = 0; slot < kSlots; ++slot) expect_frame(slot);
   expect_note();
 }
 
 MpiLink::~MpiLink() {
-  // Who leaves while an exception passes may be the only one to do so: none of the others need come to an
-  // end.
-  if (std::uncaught_exceptions() > 0) leave_mpi_unfinished();
   LinkEnd died;
   died.kind = LinkEnd::Kind::died;
   send_end(died);
@@ -108,7 +108,7 @@ const Frame* MpiLink::front() {
 void MpiLink::pop() {
   front_checked_ = false;
   const std::size_t slot = taken_ % kSlots;
-  sizes_[slot] = 0;
+  sizes_[slot] = kNone;
   expect_frame(slot);
   ++taken_;
   note_what_was_taken();
@@ -124,17 +124,27 @@ bool MpiLink::has_news(Clock::time_point now) noexcept {
   return news_;
 }
 
-void MpiLink::complete(std::size_t place, const MPI_Status& status) noexcept {
+void MpiLink::complete(std::size_t place, const MPI_Status& status, int error) noexcept {
   news_ = true;
-  if (place == kNoteIn) {
-    look_at_note();
-  } else if (place < kFramesOut) {
-    MPI_Get_count(&status, MPI_BYTE, &sizes_[place - kFramesIn]);
-    look_at_frames();
-  } else if (place == kNoteOut) {
-    note_what_was_taken();
-  } else {
-    count_completed();
+  try {
+    int kind = MPI_SUCCESS;
+    if (error != MPI_SUCCESS) MPI_Error_class(error, &kind);
+    if (kind == MPI_ERR_TRUNCATE) refuse("a message that is too long");
+    if (error != MPI_SUCCESS) return lose(MpiErrorText(error).view());
+    if (place == kNoteIn) {
+      look_at_note(status);
+    } else if (place < kFramesOut) {
+      MPI_Get_count(&status, MPI_BYTE, &sizes_[place - kFramesIn]);
+      look_at_frames();
+    } else if (place == kNoteOut) {
+      note_what_was_taken();
+    } else {
+      count_completed();
+    }
+  } catch (const Error& garbage) {
+    end_with_garbage(garbage);
+  } catch (const std::exception&) {
+    lose("out of memory");
   }
 }
 
@@ -148,43 +158,38 @@ void MpiLink::expect_note() noexcept {
                   address_.process, own_tag_ + 1, port_->processes().communicator(), &request(kNoteIn)));
 }
 
-void MpiLink::look_at_frames() noexcept {
+void MpiLink::refuse(std::string_view what) const {
+  throw Error(ErrorCode::corrupt_frame, fmt::format("rank {} sent {}", peer(), what),
+              "install the same gradwire on all hosts, then restart the job", peer());
+}
+
+void MpiLink::look_at_frames() {
   // MPI matches messages in their order, but may finish a small one before a large one that came first.
   while (peer_end_.kind != LinkEnd::Kind::garbage && arrived_ - taken_ < kSlots &&
-         sizes_[arrived_ % kSlots] > 0) {
+         sizes_[arrived_ % kSlots] != kNone) {
     const std::size_t slot = arrived_ % kSlots;
     const auto size = static_cast<std::size_t>(sizes_[slot]);
-    const auto refuse = [this](std::string_view what) {
-      throw Error(ErrorCode::corrupt_frame, fmt::format("rank {} sent {}", peer(), what),
-                  "install the same gradwire on all hosts, then restart the job", peer());
-    };
-    try {
-      if (size < wire::kHeaderBytes) refuse("less than a header");
-      const auto header = wire::read_header(
-          std::span<const std::byte, wire::kHeaderBytes>(memory_->in(slot), wire::kHeaderBytes), peer());
-      if (header.kind == wire::FrameKind::goodbye) {
-        if (peer_end_.kind == LinkEnd::Kind::open) peer_end_.kind = LinkEnd::Kind::goodbye;
-        return;
-      }
-      if (!wire::carries_payload(header.kind)) refuse("a kind of frame that MPI does not carry");
-      if (header.payload_bytes != size - wire::kHeaderBytes) refuse("a frame of another size than it says");
-      headers_[slot] = header;
-      ++arrived_;
-    } catch (const Error& error) {
-      end_with_garbage(error);
-    } catch (...) {
-      return lose("out of memory");
+    if (size < wire::kHeaderBytes) refuse("less than a header");
+    const auto header = wire::read_header(
+        std::span<const std::byte, wire::kHeaderBytes>(memory_->in(slot), wire::kHeaderBytes), peer());
+    if (header.kind == wire::FrameKind::goodbye) {
+      if (peer_end_.kind == LinkEnd::Kind::open) peer_end_.kind = LinkEnd::Kind::goodbye;
+      return;
     }
+    if (!wire::carries_payload(header.kind)) refuse("a kind of frame that MPI does not carry");
+    if (header.payload_bytes != size - wire::kHeaderBytes) refuse("a frame of another size than it says");
+    headers_[slot] = header;
+    ++arrived_;
   }
 }
 
-void MpiLink::look_at_note() noexcept {
+void MpiLink::look_at_note(const MPI_Status& status) {
+  int words = 0;
+  MPI_Get_count(&status, MPI_UINT64_T, &words);
   const auto [taken, end] = memory_->note_in;
+  if (words != static_cast<int>(memory_->note_in.size())) refuse("a note of another size than notes have");
   if (taken > sent_ || taken < taken_there_) {
-    end_with_garbage({ErrorCode::corrupt_frame,
-                      fmt::format("rank {} says that it took {} of {} frames", peer(), taken, sent_),
-                      "install the same gradwire on all hosts, then restart the job", peer()});
-    return;
+    refuse(fmt::format("a note that it took {} of {} frames", taken, sent_));
   }
   taken_there_ = taken;
   if (peer_end_.kind == LinkEnd::Kind::open) peer_end_ = LinkEnd::from_word(end, identity_.world_size);
@@ -216,7 +221,6 @@ void MpiLink::send_end(const LinkEnd& end) noexcept {
                      port_->processes().communicator(), &request(kFramesOut + kMpiFrames)));
     return;
   }
-  leave_mpi_unfinished();
   completed_ = sent_;
   memory_->end_out = {taken_, end.to_word()};
   check(MPI_Issend(memory_->end_out.data(), static_cast<int>(memory_->end_out.size()), MPI_UINT64_T,
@@ -248,7 +252,7 @@ void MpiLink::shut() noexcept {
     }
   }
   port_->remove(first_);
-  port_->processes().bury(std::move(memory_));
+  bury(std::move(memory_));
 }
 
 void MpiLink::allow_background() const {
@@ -261,14 +265,18 @@ void MpiLink::allow_background() const {
 }
 
 void MpiLink::check(int code) noexcept {
-  if (code != MPI_SUCCESS) lose(mpi_error_text(code));
+  if (code != MPI_SUCCESS) lose(MpiErrorText(code).view());
 }
 
-void MpiLink::lose(const std::string& why) noexcept {
+void MpiLink::lose(std::string_view why) noexcept {
   news_ = true;
   if (peer_end_.kind != LinkEnd::Kind::open) return;
   peer_end_.kind = LinkEnd::Kind::died;
-  peer_end_.detail = why;
+  try {
+    peer_end_.detail = why;
+  } catch (const std::bad_alloc&) {
+    // The end counts more than its reason.
+  }
 }
 
 void MpiLink::end_with_garbage(const Error& error) noexcept {

@@ -4,7 +4,7 @@
 
 #include <array>
 #include <memory>
-#include <string>
+#include <string_view>
 
 #include "transport/meeting.hpp"
 #include "transport/mpi/mpi_port.hpp"
@@ -42,7 +42,7 @@ class MpiLink final : public PeerLink {
   static constexpr std::size_t kEndOut = kNoteOut + 1;
   static constexpr std::size_t kRequests = kEndOut + 1;
 
-  /// `own_tag` is of the frames to this rank. Throws Error(system).
+  /// `own_tag` is of the frames to this rank. Where MPI refuses, the link begins at its end.
   MpiLink(const LinkIdentity& identity, MpiTag own_tag, const MpiAddress& peer,
           std::shared_ptr<MpiPort> port);
   /// Without a goodbye or abort before it, this is a death.
@@ -72,10 +72,10 @@ class MpiLink final : public PeerLink {
   void shut() noexcept override;
   void allow_background() const override;
 
-  /// For the port: a request of this link is complete.
-  void complete(std::size_t place, const MPI_Status& status) noexcept;
+  /// For the port: a request of this link is complete, or has failed with `error`.
+  void complete(std::size_t place, const MPI_Status& status, int error) noexcept;
   /// For the port: MPI fails.
-  void lose(const std::string& why) noexcept;
+  void lose(std::string_view why) noexcept;
 
  private:
   /// How many frames its sender has taken, and LinkEnd::to_word().
@@ -87,8 +87,9 @@ class MpiLink final : public PeerLink {
   void check(int code) noexcept;
   void expect_frame(std::size_t slot) noexcept;
   void expect_note() noexcept;
-  void look_at_frames() noexcept;
-  void look_at_note() noexcept;
+  [[noreturn]] void refuse(std::string_view what) const;
+  void look_at_frames();
+  void look_at_note(const MPI_Status& status);
   void note_what_was_taken() noexcept;
   void count_completed() noexcept;
   void end_with_garbage(const Error& error) noexcept;
@@ -106,7 +107,7 @@ class MpiLink final : public PeerLink {
   std::uint64_t bytes_sent_ = 0;
 
   std::array<wire::Header, kSlots> headers_;
-  std::array<int, kSlots> sizes_{};  ///< of messages that have arrived, 0 where none has
+  std::array<int, kSlots> sizes_{};  ///< of messages that have arrived, kNone where none has
   std::uint64_t arrived_ = 0;
   std::uint64_t taken_ = 0;
   std::uint64_t noted_ = 0;  ///< of those taken, what the peer knows of

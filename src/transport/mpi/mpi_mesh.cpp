@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <exception>
 #include <sstream>
 
 #include "transport/mpi/mpi_library.hpp"
@@ -13,6 +12,9 @@ namespace gradwire::transport {
 namespace {
 
 constexpr const char* kPlacePrefix = "mpi/";
+/// So long a rank that seems to have been started by another MPI may be one whose place the store still holds
+/// from an earlier run.
+constexpr std::chrono::seconds kStrangersPatience{5};
 
 /// A rank's process and tags, and which run of the job it belongs to.
 struct Place {
@@ -26,12 +28,13 @@ std::string write(const Place& place) {
   return fmt::format("{} {} {} {}", place.token, place.group, place.process, place.first_tag);
 }
 
-Place read(const std::string& text, int rank, const MpiProcesses& processes) {
+Place read(const std::string& text, int rank, const EndpointOptions& options, const MpiProcesses& processes) {
   std::istringstream in(text);
   Place place;
   in >> place.token >> place.group >> place.process >> place.first_tag;
-  if (!in || place.process < 0 || place.first_tag < 0 ||
-      (place.group == processes.id() && place.process >= processes.size())) {
+  const bool is_of_ours = place.group == processes.id();
+  if (!in || place.process < 0 || place.first_tag < 0 || (is_of_ours && place.process >= processes.size()) ||
+      (is_of_ours && place.first_tag > processes.last_tag() - 2 * options.world_size)) {
     throw Error(ErrorCode::corrupt_frame,
                 fmt::format("the store holds no valid MPI process of rank {}", rank),
                 "give this job a store of its own", rank);
@@ -73,29 +76,33 @@ void MpiMesh::begin(const std::vector<int>& peers) {
 }
 
 MpiMesh::~MpiMesh() {
-  if (std::uncaught_exceptions() > 0) leave_mpi_unfinished();
   for (Meeting& meeting : meetings_) {
     if (!meeting.hearing || !is_mpi_running()) continue;
-    for (MPI_Request& request : meeting.hearing->requests) MPI_Cancel(&request);
-    processes_->bury(std::move(meeting.hearing));
+    for (MPI_Request& request : meeting.hearing->requests) {
+      if (request != MPI_REQUEST_NULL) MPI_Cancel(&request);
+    }
+    bury(std::move(meeting.hearing));
   }
 }
 
 void MpiMesh::find(Meeting& meeting) {
   const int peer = meeting.peer;
   const std::string key = store_key(options_, kPlacePrefix + std::to_string(peer));
+  const auto enough = std::min(deadline_, Clock::now() + kStrangersPatience);
   while (true) {
     const auto text = store_.get(key, std::min(time_left(deadline_), MeshDirectory::kFailedInterval));
-    const Place place = text ? read(*text, peer, *processes_) : Place{};
+    const Place place = text ? read(*text, peer, options_, *processes_) : Place{};
     if (text && place.token == directory_.of(peer).token) {
-      if (place.group != processes_->id()) {
+      if (place.group == processes_->id()) {
+        meeting.address = {place.process, place.first_tag + 2 * options_.rank};
+        meeting.token = place.token;
+        return;
+      }
+      if (Clock::now() >= enough) {
         throw Error(ErrorCode::unsupported,
                     fmt::format("MPI did not start rank {} together with rank {}", peer, options_.rank),
                     "start all ranks with one mpirun, or srun --mpi=pmix, or use another transport", peer);
       }
-      meeting.address = {place.process, place.first_tag + 2 * options_.rank};
-      meeting.token = place.token;
-      return;
     }
     if (Clock::now() >= deadline_) throw missing_ranks(options_, {peer});
     if (text) {
@@ -132,7 +139,7 @@ void MpiMesh::say_hello(const Meeting& meeting) {
                       meeting.address.process, meeting.address.tag, processes_->communicator(),
                       words->requests.data()),
             "send");
-  processes_->bury(std::move(words));
+  bury(std::move(words));
 }
 
 void MpiMesh::progress() {

@@ -1,6 +1,7 @@
 #include "transport/mpi/mpi_port.hpp"
 
 #include <algorithm>
+#include <string_view>
 
 #include "transport/mpi/mpi_library.hpp"
 #include "transport/mpi/mpi_link.hpp"
@@ -34,7 +35,7 @@ void MpiPort::remove(std::size_t first) noexcept {
 void MpiPort::poll(Clock::time_point now) noexcept {
   if (now == polled_) return;
   polled_ = now;
-  const auto lose_all = [this](const std::string& why) {
+  const auto lose_all = [this](std::string_view why) {
     for (MpiLink* link : links_) {
       if (link != nullptr) link->lose(why);
     }
@@ -43,7 +44,7 @@ void MpiPort::poll(Clock::time_point now) noexcept {
   int count = 0;
   const int code = MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(), &count, places_.data(),
                                 statuses_.data());
-  if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS) return lose_all(mpi_error_text(code));
+  if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS) return lose_all(MpiErrorText(code).view());
   if (count == MPI_UNDEFINED || count == 0) return;
   stirred_ = now;
   for (int i = 0; i < count; ++i) {
@@ -51,11 +52,8 @@ void MpiPort::poll(Clock::time_point now) noexcept {
     const MPI_Status& status = statuses_[static_cast<std::size_t>(i)];
     MpiLink* const link = links_[place / MpiLink::kRequests];
     if (link == nullptr) continue;
-    if (code == MPI_ERR_IN_STATUS && status.MPI_ERROR != MPI_SUCCESS) {
-      link->lose(mpi_error_text(status.MPI_ERROR));
-    } else {
-      link->complete(place % MpiLink::kRequests, status);
-    }
+    link->complete(place % MpiLink::kRequests, status,
+                   code == MPI_ERR_IN_STATUS ? status.MPI_ERROR : MPI_SUCCESS);
   }
 }
 

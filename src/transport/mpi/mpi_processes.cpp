@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <new>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -20,16 +19,6 @@ namespace {
 constexpr std::chrono::microseconds kPause{200};
 /// What MPI guarantees where it does not say.
 constexpr MpiTag kLeastLastTag = 32767;
-
-/// Whether MPI works on it no longer.
-bool is_free(MpiMemory& memory) {
-  for (MPI_Request& request : memory.requests) {
-    int complete = 0;
-    if (MPI_Test(&request, &complete, MPI_STATUS_IGNORE) != MPI_SUCCESS) request = MPI_REQUEST_NULL;
-  }
-  std::erase(memory.requests, MPI_REQUEST_NULL);
-  return memory.requests.empty();
-}
 
 struct Duplicate : MpiMemory {
   MPI_Comm communicator = MPI_COMM_NULL;
@@ -52,9 +41,10 @@ void MpiProcesses::open(Clock::time_point deadline) {
   start_mpi();
   auto made = std::make_unique<Duplicate>();
   made->requests.resize(1, MPI_REQUEST_NULL);
+  constexpr const char* kWhat = "duplicate a communicator";
   check_mpi(MPI_Comm_idup(users_.value_or(MPI_COMM_WORLD), &made->communicator, made->requests.data()),
-            "duplicate a communicator");
-  made = finish(std::move(made), "duplicated the communicator", deadline);
+            kWhat);
+  made = finish(std::move(made), kWhat, deadline);
   const MPI_Comm communicator = made->communicator;
   check_mpi(MPI_Comm_set_errhandler(communicator, MPI_ERRORS_RETURN), "have errors returned");
   check_mpi(MPI_Comm_rank(communicator, &rank_), "tell this process's rank");
@@ -70,16 +60,19 @@ void MpiProcesses::open(Clock::time_point deadline) {
 template <typename Memory>
 std::unique_ptr<Memory> MpiProcesses::finish(std::unique_ptr<Memory> memory, const char* what,
                                              Clock::time_point deadline) {
-  while (!is_free(*memory)) {
-    if (Clock::now() >= deadline) {
+  while (true) {
+    int complete = 0;
+    const int code = MPI_Test(memory->requests.data(), &complete, MPI_STATUS_IGNORE);
+    if (code == MPI_SUCCESS && complete != 0) return memory;
+    if (code != MPI_SUCCESS || Clock::now() >= deadline) {
       bury(std::move(memory));
-      leave_mpi_unfinished();
-      throw Error(ErrorCode::timeout, fmt::format("not all processes of MPI have {} in time", what),
+      check_mpi(code, what);
+      throw Error(ErrorCode::timeout,
+                  fmt::format("MPI could not {} in time: not all of its processes take part", what),
                   "let every process that MPI's launcher has started make the same communicators");
     }
     std::this_thread::sleep_for(kPause);
   }
-  return memory;
 }
 
 bool MpiProcesses::are_alike(const std::string& text, Clock::time_point deadline) {
@@ -87,10 +80,11 @@ bool MpiProcesses::are_alike(const std::string& text, Clock::time_point deadline
   hashes->own = base::fnv1a(text);
   hashes->all.resize(static_cast<std::size_t>(size_));
   hashes->requests.resize(1, MPI_REQUEST_NULL);
+  constexpr const char* kWhat = "compare the processes' hosts";
   check_mpi(MPI_Iallgather(&hashes->own, 1, MPI_UINT64_T, hashes->all.data(), 1, MPI_UINT64_T, communicator_,
                            hashes->requests.data()),
-            "compare the processes' hosts");
-  hashes = finish(std::move(hashes), "compared their hosts", deadline);
+            kWhat);
+  hashes = finish(std::move(hashes), kWhat, deadline);
   return std::ranges::all_of(hashes->all, [&](std::uint64_t each) { return each == hashes->own; });
 }
 
@@ -103,21 +97,25 @@ std::string MpiProcesses::broadcast(MPI_Comm communicator, const std::string& te
   auto shared = std::make_unique<Text>();
   if (rank_ == 0) text.copy(shared->bytes.data(), kMaxText);
   shared->requests.resize(1, MPI_REQUEST_NULL);
+  constexpr const char* kWhat = "tell all processes what the first one says";
   check_mpi(MPI_Ibcast(shared->bytes.data(), static_cast<int>(shared->bytes.size()), MPI_CHAR, 0,
                        communicator, shared->requests.data()),
-            "broadcast");
-  shared = finish(std::move(shared), "heard of what the first one says", deadline);
+            kWhat);
+  shared = finish(std::move(shared), kWhat, deadline);
   return shared->bytes.data();
 }
 
 MpiTag MpiProcesses::reserve_tags(int count) {
   const std::lock_guard lock(mutex_);
-  if (count > last_tag_) {
-    throw Error(ErrorCode::unsupported, fmt::format("MPI has tags up to {}, {} are needed", last_tag_, count),
-                "use fewer ranks, or tcp");
+  // None is used twice: nobody here knows which meshes still live, and MPI may yet bring what was sent to
+  // others.
+  if (count > last_tag_ - next_tag_) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{} of MPI's tags are needed and {} of {} are left: each communicator over MPI "
+                            "takes two for each of its ranks",
+                            count, last_tag_ - next_tag_, last_tag_),
+                "make fewer communicators and keep them, or use tcp");
   }
-  // Those reserved first are of meshes long gone when their turn comes again.
-  if (next_tag_ > last_tag_ - count) next_tag_ = 0;
   return std::exchange(next_tag_, next_tag_ + count);
 }
 
@@ -128,20 +126,6 @@ std::unique_ptr<MpiMeetings> MpiProcesses::meet(const EndpointOptions& options, 
   auto mesh = std::make_unique<MpiMesh>(shared_from_this(), options, store, directory, deadline);
   mesh->begin(peers);
   return mesh;
-}
-
-void MpiProcesses::bury(std::unique_ptr<MpiMemory> memory) noexcept {
-  if (!memory || !is_mpi_running()) return;
-  const std::lock_guard lock(mutex_);
-  std::erase_if(graves_, [](const auto& grave) { return is_free(*grave); });
-  if (is_free(*memory)) return;
-  try {
-    graves_.reserve(graves_.size() + 1);
-    graves_.push_back(std::move(memory));
-  } catch (const std::bad_alloc&) {
-    // Kept for good, since nobody would know when it may go.
-    [[maybe_unused]] const auto* const kept = memory.release();
-  }
 }
 
 bool has_mpi() noexcept { return true; }
@@ -171,6 +155,22 @@ std::shared_ptr<MpiGroup> mpi_world() {
   static const auto* const world =
       new std::shared_ptr<MpiProcesses>(std::make_shared<MpiProcesses>(std::nullopt));
   return *world;
+}
+
+std::shared_ptr<MpiGroup> mpi_group(const void* communicator) {
+  if (!is_mpi_running()) {
+    throw Error(ErrorCode::invalid_argument, "a communicator of an MPI that does not run",
+                "call it after MPI_Init_thread and before MPI_Finalize");
+  }
+  const MPI_Comm users = *static_cast<const MPI_Comm*>(communicator);
+  int is_between_groups = 0;
+  if (users != MPI_COMM_NULL) MPI_Comm_test_inter(users, &is_between_groups);
+  if (users == MPI_COMM_NULL || is_between_groups != 0) {
+    throw Error(ErrorCode::invalid_argument,
+                users == MPI_COMM_NULL ? "MPI_COMM_NULL" : "an intercommunicator",
+                "pass a communicator that this process is a member of");
+  }
+  return std::make_shared<MpiProcesses>(users);
 }
 
 }  // namespace gradwire::transport

@@ -5,28 +5,20 @@
 #include <mutex>
 #include <optional>
 
+#include "transport/mpi/mpi_memory.hpp"
 #include "transport/mpi/mpi_transport.hpp"
 
 namespace gradwire::transport {
 
 using MpiTag = int;
 
-/// Memory that MPI works on, and the requests that say when it no longer does.
-struct MpiMemory {
-  MpiMemory() = default;
-  virtual ~MpiMemory() = default;
-  MpiMemory(const MpiMemory&) = delete;
-  MpiMemory& operator=(const MpiMemory&) = delete;
-
-  std::vector<MPI_Request> requests;
-};
-
 /// See MpiGroup. A mesh of ranks is told from others of the same group by its tags: each rank reserves its
 /// own, says in the store which they are, and is sent nothing else. So meshes need no communicator each, and
 /// several ranks may be threads of one process.
 class MpiProcesses final : public MpiGroup, public std::enable_shared_from_this<MpiProcesses> {
  public:
-  /// Those of `users`, which is duplicated by open() and not touched afterwards; none: of MPI_COMM_WORLD.
+  /// Those of `users`, which is duplicated by open() and not touched afterwards; none: of MPI_COMM_WORLD. The
+  /// duplicate is never freed: that would take all processes, and some may have failed.
   explicit MpiProcesses(std::optional<MPI_Comm> users) noexcept : users_(users) {}
 
   void open(Clock::time_point deadline) override;
@@ -42,15 +34,13 @@ class MpiProcesses final : public MpiGroup, public std::enable_shared_from_this<
   [[nodiscard]] const std::string& id() const noexcept { return id_; }
   /// The duplicate, with MPI_ERRORS_RETURN.
   [[nodiscard]] MPI_Comm communicator() const noexcept { return communicator_; }
-  /// Tags that nobody else has here.
+  /// That many tags, which nobody else has had here. Throws Error(unsupported) where MPI has no more.
   [[nodiscard]] MpiTag reserve_tags(int count);
-
-  /// Keeps memory for as long as MPI may work on it: it takes back no send. Receives should have been
-  /// cancelled.
-  void bury(std::unique_ptr<MpiMemory> memory) noexcept;
+  /// The last tag that reserve_tags() gives to anybody.
+  [[nodiscard]] MpiTag last_tag() const noexcept { return last_tag_; }
 
  private:
-  /// Waits, without a core to itself, for the requests of `memory`. Throws Error(timeout).
+  /// Waits, without a core to itself, for the one request of `memory`. Throws Error: timeout, system.
   template <typename Memory>
   std::unique_ptr<Memory> finish(std::unique_ptr<Memory> memory, const char* what,
                                  Clock::time_point deadline);
@@ -66,7 +56,6 @@ class MpiProcesses final : public MpiGroup, public std::enable_shared_from_this<
   MpiTag last_tag_ = 0;
   std::mutex mutex_;  ///< guards what follows
   MpiTag next_tag_ = 0;
-  std::vector<std::unique_ptr<MpiMemory>> graves_;
 };
 
 }  // namespace gradwire::transport

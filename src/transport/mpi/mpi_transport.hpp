@@ -62,6 +62,10 @@ class MpiGroup {
 /// All processes that were started together with this one. Nothing happens before it is opened. Throws
 /// Error(unsupported).
 [[nodiscard]] std::shared_ptr<MpiGroup> mpi_world();
+/// The processes of a communicator of the user's own: `communicator` points to an MPI_Comm, which open()
+/// duplicates. Throws Error: invalid_argument for MPI_COMM_NULL, an intercommunicator, and an MPI that does
+/// not run; unsupported.
+[[nodiscard]] std::shared_ptr<MpiGroup> mpi_group(const void* communicator);
 /// The process ends without MPI_Finalize: that waits for all others, and one of them, or this one, failed. It
 /// is MPI's launcher that ends the job then. Does nothing to an MPI that the library has not initialized.
 void leave_mpi_unfinished() noexcept;

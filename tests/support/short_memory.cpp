@@ -1,4 +1,4 @@
-#include "short_memory.hpp"
+#include "tests/support/short_memory.hpp"
 
 #include <cstdlib>
 #include <new>
