@@ -98,8 +98,8 @@ std::vector<Flavor> with_ucx(std::vector<Flavor> flavors) {
   const auto known = available_transports();
   if (std::ranges::find(known, "ucx") == known.end()) return flavors;
   flavors.push_back({"ucx", "ucx"});
-  flavors.push_back({"ucx_shm", "ucx", 1, 0, false, "posix,self"});
-  flavors.push_back({"ucx_tcp", "ucx", 1, 0, false, "tcp,self"});
+  flavors.push_back({.name = "ucx_shm", .kind = "ucx", .ucx_tls = "posix,self"});
+  flavors.push_back({.name = "ucx_tcp", .kind = "ucx", .ucx_tls = "tcp,self"});
   return flavors;
 }
 

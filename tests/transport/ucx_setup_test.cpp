@@ -54,6 +54,11 @@ TEST(UcxSetup, TransportsThatDoNotExistAreAnError) {
   }
 }
 
+TEST(UcxSetup, HostsAreKnown) {
+  expect_ranks({.name = "ucx", .kind = "ucx", .ranks_per_host = 2}, 3,
+               [](int, Endpoint& endpoint) { EXPECT_THAT(endpoint.hosts(), testing::ElementsAre(0, 0, 1)); });
+}
+
 TEST(UcxSetup, ALinkRateIsRefused) {
   auto options = options_for(kUcx, 0, 2);
   options.link_rate = 1e6;
