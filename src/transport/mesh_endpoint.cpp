@@ -20,13 +20,21 @@ using std::chrono::milliseconds;
 
 constexpr unsigned kPeerShift = 16;
 
-/// How often a polling rank looks whether local peers still live; a sleeping one learns it at once.
-constexpr unsigned kHangUpInterval = 4096;
+/// How often a polling rank looks whether local peers still live; a sleeping one learns it at once. Calls,
+/// where no link needs a clock.
+constexpr unsigned kHangUpCalls = 4096;
+constexpr milliseconds kHangUpInterval{1};
 constexpr microseconds kSpinTime{50};
 constexpr int kSpinsPerClock = 32;
 constexpr microseconds kQuietSpin{3};
 constexpr int kYields = 4;
 constexpr milliseconds kBlamePatience{500};
+
+/// What causes what: a death is the cause of other failures, most of all one that others report too; an abort
+/// only passes it on.
+constexpr int kFailure = 1;
+constexpr int kDeath = 2;
+constexpr int kBlamedDeath = 3;
 
 void relax() noexcept {
 #if defined(__x86_64__)
@@ -81,11 +89,16 @@ bool MeshEndpoint::progress() {
 bool MeshEndpoint::advance_all() {
   bool moved = false;
   for (RingLink* ring : rings_) moved = ring->advance({}) || moved;
-  if (needs_events_ || ++calls_ % kHangUpInterval == 0) moved = handle(sleeper_.poll()) || moved;
-  if (others_.empty()) return moved;
-
-  // Who moved something last is the last to move next: on an emulated link all get their turn.
+  if (others_.empty()) {
+    if (++calls_ % kHangUpCalls == 0) moved = handle(sleeper_.poll()) || moved;
+    return moved;
+  }
   const auto now = Clock::now();
+  if (needs_events_ || now >= next_poll_) {
+    moved = handle(sleeper_.poll()) || moved;
+    next_poll_ = now + kHangUpInterval;
+  }
+  // Who moved something last is the last to move next: on an emulated link all get their turn.
   const std::size_t first = first_;
   for (std::size_t i = 0; i < others_.size(); ++i) {
     const std::size_t index = (first + i) % others_.size();
@@ -96,19 +109,17 @@ bool MeshEndpoint::advance_all() {
   return moved;
 }
 
-const PeerLink* MeshEndpoint::failed_link() const noexcept {
-  // A death is the cause of other failures, most of all one that others report too; an abort only passes it
-  // on.
+const PeerLink* MeshEndpoint::failed_link(int known) const noexcept {
   const auto weight = [this](const PeerLink& link) {
-    if (link.peer_end().kind != LinkEnd::Kind::died) return link.peer_end().is_failure() ? 1 : 0;
+    if (link.peer_end().kind != LinkEnd::Kind::died) return link.peer_end().is_failure() ? kFailure : 0;
     const bool is_blamed = std::any_of(links_.begin(), links_.end(), [&](const auto& other) {
       return other && other->peer_end().kind == LinkEnd::Kind::abort &&
              other->peer_end().origin == link.peer();
     });
-    return is_blamed ? 3 : 2;
+    return is_blamed ? kBlamedDeath : kDeath;
   };
   const PeerLink* failed = nullptr;
-  int heaviest = 0;
+  int heaviest = known;
   for (const auto& link : links_) {
     const int weighs = link ? weight(*link) : 0;
     if (weighs <= heaviest) continue;
@@ -208,7 +219,9 @@ Error MeshEndpoint::abort(const Error& cause) noexcept {
     // A timeout or a missing peer may have a reason that another rank is about to tell.
     const bool may_hear_better = cause.code() == ErrorCode::timeout || cause.code() == ErrorCode::peer_lost;
     flush(Clock::now() + kBlamePatience, may_hear_better);
-    const PeerLink* failed = failed_link();
+    // Whoever is lost already stays the cause when others go after it, unless they are blamed for it.
+    const bool is_known = cause.code() == ErrorCode::peer_lost && cause.peer();
+    const PeerLink* failed = failed_link(is_known ? kDeath : 0);
     const bool is_told =
         failed == nullptr || (cause.code() == ErrorCode::peer_lost && cause.peer() == failed->peer());
     if (may_hear_better && !is_told) best = failed->peer_end().to_error(failed->peer());

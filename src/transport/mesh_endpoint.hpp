@@ -43,7 +43,8 @@ class MeshEndpoint final : public Endpoint {
   bool handle(std::span<const epoll_event> events) noexcept;
   [[nodiscard]] bool has_news() noexcept;
   bool spin(Clock::time_point deadline) noexcept;
-  [[nodiscard]] const PeerLink* failed_link() const noexcept;
+  /// The most likely cause of all, of those that weigh more than what is `known`; or null.
+  [[nodiscard]] const PeerLink* failed_link(int known = 0) const noexcept;
   void end_all(const LinkEnd& end) noexcept;
   void flush(Clock::time_point deadline, bool until_blamed);
 
@@ -60,6 +61,7 @@ class MeshEndpoint final : public Endpoint {
   Patience patience_;
   std::size_t first_ = 0;  ///< whose turn it is to move first
   unsigned calls_ = 0;
+  Clock::time_point next_poll_{};
 };
 
 }  // namespace gradwire::transport
