@@ -318,6 +318,58 @@ TEST_P(Conformance, ClosingOverUnreadDataLosesNothing) {
   });
 }
 
+/// The peer computes, and takes no notice.
+TEST_P(Conformance, ClosingDoesNotWaitForARankThatNeedsNothing) {
+  if (GetParam().mpi) GTEST_SKIP() << "MPI may send nothing to who does not call it";
+  const Signal taken;
+  const Signal gone;
+  expect_ranks(GetParam(), 2, [&](int rank, Endpoint& endpoint) {
+    const auto payload = payload_for(0, 1, 0, 2000);
+    if (rank == 1) {
+      for (int i = 0; i < 6; ++i) receive(endpoint, 0);
+      taken.send();
+      (void)gone.wait();
+      EXPECT_NO_THROW(endpoint.progress());
+      try {
+        receive(endpoint, 0);
+        ADD_FAILURE() << "no error";
+      } catch (const Error& error) {
+        EXPECT_THAT(error.what(), testing::HasSubstr("closed"));
+      }
+      return;
+    }
+    for (std::uint64_t n = 0; n < 6; ++n) send(endpoint, 1, header_for(0, 1, n), payload);
+    (void)taken.wait();
+    const auto begin = Clock::now();
+    endpoint.close(seconds(30));
+    EXPECT_LT(Clock::now() - begin, seconds(5));
+    gone.send();
+  });
+}
+
+/// Each hears of the others' ends while it tells its own.
+TEST_P(Conformance, AbortsOfAllAtATimeAreQuick) {
+  constexpr int kRanks = 3;
+  auto best = Clock::duration::max();
+  for (int round = 0; round < 5; ++round) {
+    const auto errors = run_ranks(GetParam(), kRanks, [&](int rank, Endpoint& endpoint) {
+      for (int peer = 0; peer < kRanks; ++peer) {
+        if (peer != rank) send(endpoint, peer, header_for(rank, peer, 0), {});
+      }
+      for (int peer = 0; peer < kRanks; ++peer) {
+        if (peer != rank) receive(endpoint, peer);
+      }
+      const Error cause(ErrorCode::order_mismatch, "planted", "nothing", 1);
+      const auto begin = Clock::now();
+      (void)endpoint.abort(cause);
+      if (rank == 0) best = std::min(best, Clock::now() - begin);
+      throw cause;
+    });
+    for (const auto& error : errors) EXPECT_EQ(error->code(), ErrorCode::order_mismatch);
+  }
+  EXPECT_LT(best, milliseconds(300)) << "they waited for answers that had come";
+}
+
 TEST_P(Conformance, AbortReachesEverybodyAndNamesTheOrigin) {
   const auto errors = run_ranks(GetParam(), 4, [&](int rank, Endpoint& endpoint) {
     if (rank == 2) throw Error(ErrorCode::order_mismatch, "planted", "nothing", 1);

@@ -15,6 +15,10 @@ namespace {
 constexpr std::uint64_t kCreditStep = 4;
 /// For a last word from a link that is dropped without one.
 constexpr std::chrono::milliseconds kLastWordPatience{100};
+/// For the answer to a goodbye from a peer that has taken all but the last frames.
+constexpr std::chrono::milliseconds kGoodbyePatience{250};
+/// After so many moves a worker has seen all that lay there before the first, though others keep it busy.
+constexpr std::uint64_t kMovesToSeeAll = 4096;
 
 }  // namespace
 
@@ -39,9 +43,11 @@ UcxLink::~UcxLink() {
   }
 }
 
-void UcxLink::open(std::uint64_t token, const std::string& address) {
+void UcxLink::open(std::uint64_t token, const std::string& address, base::UniqueFd process) {
   token_ = token;
   peer_end_ = {};
+  process_ = std::move(process);
+  process_ended_ = false;
   failure_ = parts_.worker->open(peer(), address);
   if (failure_ != UCS_OK) return;
   // UCX completes a way when a message needs it complete, and then needs the peer's help: a peer that makes
@@ -120,14 +126,16 @@ bool UcxLink::count_completed() noexcept {
 ucs_status_t UcxLink::on_message(const UcxEnvelope& envelope, std::span<const std::byte> header,
                                  const UcxData& data) noexcept {
   heard_token_ = envelope.sender_token;
-  if (heard_token_ != token_ || peer_end_.is_failure()) return UCS_OK;
+  if (heard_token_ != token_) return UCS_OK;
+  // Two that blame somebody at the same time answer each other.
+  if (envelope.kind == UcxKind::heard) is_heard_ = true;
+  if (peer_end_.is_failure()) return UCS_OK;
   try {
     try {
       if (envelope.taken > accepted_) refuse("that it took frames which were never sent");
       taken_by_peer_ = std::max(taken_by_peer_, envelope.taken);
       if (envelope.kind == UcxKind::frame) return take_frame(envelope.number, header, data);
       if (envelope.kind == UcxKind::end) take_end(envelope);
-      if (envelope.kind == UcxKind::heard) is_heard_ = true;
     } catch (const Error& error) {
       take_garbage(error);
     }
@@ -188,14 +196,23 @@ void UcxLink::refuse(const std::string& what) const {
 }
 
 void UcxLink::on_failure(ucs_status_t status) noexcept {
-  if (failure_ == UCS_OK) failure_ = status;
+  if (failure_ != UCS_OK) return;
+  failure_ = status;
+  failure_move_ = parts_.worker->moves();
+}
+
+bool UcxLink::is_doomed() const noexcept {
+  // A way may fail while it is being made, and be made anew; whoever has been heard of dies once.
+  const bool is_met = is_connected_ || (process_ended_ && heard_token_ == token_);
+  // Who said goodbye and sent all may go.
+  return is_met && failure_ != UCS_OK && !is_shut_ && !peer_end_.is_failure() && arrived_ != promised_;
 }
 
 bool UcxLink::look_for_death() noexcept {
-  // What it sent before may still lie here, and say how it ended: only an idle worker has seen all.
-  if (failure_ == UCS_OK || !is_connected_ || !parts_.worker->is_idle()) return false;
-  // Who said goodbye and sent all may go.
-  if (peer_end_.is_failure() || arrived_ == promised_) return false;
+  if (!is_doomed()) return false;
+  // What it sent before may still lie here, and say how it ended.
+  const UcxWorker& worker = *parts_.worker;
+  if (worker.idle_move() <= failure_move_ && worker.moves() - failure_move_ < kMovesToSeeAll) return false;
   peer_end_.kind = LinkEnd::Kind::died;
   try {
     peer_end_.detail = process_ended_ ? "process is gone" : parts_.worker->library().status_string(failure_);
@@ -262,7 +279,9 @@ bool UcxLink::advance(Clock::time_point) {
   return moved;
 }
 
-bool UcxLink::has_news(Clock::time_point) noexcept { return parts_.drives && parts_.worker->has_news(); }
+bool UcxLink::has_news(Clock::time_point) noexcept {
+  return is_doomed() || (parts_.drives && parts_.worker->has_news());
+}
 
 void UcxLink::announce_sleep() noexcept {
   if (parts_.drives) parts_.worker->arm();
@@ -281,6 +300,7 @@ std::vector<int> UcxLink::descriptors() const {
 
 void UcxLink::on_events(std::size_t index, std::uint32_t) noexcept {
   if (!process_ || index != 0) return;
+  process_.reset();
   process_ended_ = true;
   on_failure(UCS_ERR_ENDPOINT_TIMEOUT);
 }
@@ -288,6 +308,7 @@ void UcxLink::on_events(std::size_t index, std::uint32_t) noexcept {
 void UcxLink::send_end(const LinkEnd& end) noexcept {
   if (is_shut_ || own_end_ != LinkEnd::Kind::open) return;
   own_end_ = end.kind;
+  own_end_at_ = Clock::now();
   try {
     UcxEnvelope last = envelope(UcxKind::end);
     last.end = end.to_word();
@@ -303,11 +324,14 @@ bool UcxLink::is_flushed() noexcept {
   count_completed();
   if (own_end_ == LinkEnd::Kind::goodbye && completed_ != accepted_) return false;
   const ucs_status_t status = flush_.status();
-  if (status != UCS_OK) return status != UCS_INPROGRESS;
+  if (status != UCS_OK && status != UCS_INPROGRESS) return true;
   // UCX tells when bytes have left this process, not when they have arrived: closing could still lose them.
-  // Whoever says goodbye, too, needs nothing more; but whom this rank blames has to be heard before it is
-  // gone.
-  return is_heard_ || (own_end_ == LinkEnd::Kind::goodbye && peer_end_.kind != LinkEnd::Kind::open);
+  const bool has_left = status == UCS_OK;
+  if (own_end_ != LinkEnd::Kind::goodbye) return has_left && is_heard_;
+  // Whoever says goodbye, too, needs nothing more.
+  if (has_left && (is_heard_ || peer_end_.kind != LinkEnd::Kind::open)) return true;
+  // The peer may compute for long, and over TCP UCX's flush, too, takes its help.
+  return accepted_ - taken_by_peer_ < kCreditStep && Clock::now() - own_end_at_ >= kGoodbyePatience;
 }
 
 void UcxLink::shut() noexcept {

@@ -32,14 +32,13 @@ class UcxLink final : public PeerLink, private UcxReceiver {
   UcxLink(const UcxLink&) = delete;
   UcxLink& operator=(const UcxLink&) = delete;
 
-  /// Begins to connect with who published this, in place of what there was.
-  void open(std::uint64_t token, const std::string& address);
+  /// Begins to connect with who published this, in place of what there was. `process` tells at once when the
+  /// peer's process ends, which UCX finds out late, or not while nobody has waited for it: see
+  /// watch_process().
+  void open(std::uint64_t token, const std::string& address, base::UniqueFd process);
   /// The peer has been heard of under the address that holds now, and the way to it is complete. It stays
   /// true, whatever comes then.
   [[nodiscard]] bool is_connected() noexcept;
-  /// To learn at once when the peer's process ends, which UCX finds out late, or not while nobody has waited
-  /// for it: see watch_process().
-  void watch(base::UniqueFd process) noexcept { process_ = std::move(process); }
   /// A run of the peer has spoken that is not the one which was opened to.
   [[nodiscard]] bool hears_another() const noexcept { return heard_token_ != 0 && heard_token_ != token_; }
   /// UCS_OK, or why there is no way to the peer.
@@ -107,6 +106,7 @@ class UcxLink final : public PeerLink, private UcxReceiver {
   void say(const UcxEnvelope& envelope, std::uint32_t flags = 0);
   [[nodiscard]] Note& free_note();
   bool count_completed() noexcept;
+  [[nodiscard]] bool is_doomed() const noexcept;
   bool look_for_death() noexcept;
   [[nodiscard]] bool is_there(Arrival& arrival) noexcept;
   void check(const Frame& frame);
@@ -116,6 +116,7 @@ class UcxLink final : public PeerLink, private UcxReceiver {
   std::uint64_t token_ = 0;        ///< the peer's
   std::uint64_t heard_token_ = 0;  ///< of whoever spoke as the peer last
   ucs_status_t failure_ = UCS_ERR_NOT_CONNECTED;
+  std::uint64_t failure_move_ = 0;  ///< the worker's last one before that
   std::unique_ptr<Memory> memory_ = std::make_unique<Memory>();
   UcxRequest flush_;
 
@@ -134,6 +135,7 @@ class UcxLink final : public PeerLink, private UcxReceiver {
   bool process_ended_ = false;
   bool is_shut_ = false;
   LinkEnd::Kind own_end_ = LinkEnd::Kind::open;  ///< as it was said
+  Clock::time_point own_end_at_{};
 };
 
 }  // namespace gradwire::transport

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/epoll.h>
 
 #include <algorithm>
 #include <utility>
@@ -62,6 +63,8 @@ class UcxMesher {
   void make_links();
   void wait_for_all();
   void greet(milliseconds longest);
+  bool advance_all();
+  void sleep_until(Clock::time_point time);
   void look_again();
   void open(int rank);
   [[nodiscard]] std::optional<Error> misfit(int rank) const;
@@ -121,25 +124,54 @@ void UcxMesher::make_links() {
 }
 
 void UcxMesher::greet(milliseconds longest) {
-  bool moved = false;
-  bool hurry = false;
-  for (const Peer& peer : peers_) {
-    if (!peer.link) continue;
-    moved = peer.link->advance(Clock::now()) || moved;
-    hurry = hurry || peer.link->hears_another();
-  }
+  const bool moved = advance_all();
   const auto now = Clock::now();
-  if (hurry) next_look_ = std::min(next_look_, now + kLookInterval);
-  if (now >= next_look_) {
+  if (now >= next_look_ || now >= deadline_) {
     next_look_ = now + MeshDirectory::kFailedInterval;
     look_again();
   }
-  if (moved) return;
-  worker_->arm();
-  if (worker_->has_news()) return;
-  pollfd wanted = {worker_->descriptor(), POLLIN, 0};
-  const auto until = std::min({next_look_, deadline_, now + longest});
-  ::poll(&wanted, 1, static_cast<int>(time_left(until).count()));
+  if (!moved) sleep_until(std::min({next_look_, deadline_, now + longest}));
+}
+
+bool UcxMesher::advance_all() {
+  const auto now = Clock::now();
+  bool moved = false;
+  for (const Peer& peer : peers_) {
+    if (!peer.link) continue;
+    UcxLink& link = *peer.link;
+    moved = link.advance(now) || moved;
+    if (link.hears_another()) next_look_ = std::min(next_look_, now + kLookInterval);
+    if (!link.peer_end().is_failure()) continue;
+    // Who gave up says why before it goes.
+    directory_.throw_if_others_failed();
+    throw link.peer_end().to_error(link.peer());
+  }
+  return moved;
+}
+
+void UcxMesher::sleep_until(Clock::time_point time) {
+  struct Source {
+    UcxLink* link;
+    std::size_t index;
+  };
+  std::vector<pollfd> wanted;
+  std::vector<Source> sources;
+  bool has_news = false;
+  for (const Peer& peer : peers_) {
+    if (!peer.link) continue;
+    peer.link->announce_sleep();
+    has_news = has_news || peer.link->has_news(Clock::now());
+    const auto descriptors = peer.link->descriptors();
+    for (std::size_t i = 0; i < descriptors.size(); ++i) {
+      wanted.push_back({descriptors[i], POLLIN, 0});
+      sources.push_back({peer.link.get(), i});
+    }
+  }
+  const auto longest = has_news ? milliseconds{0} : time_left(time);
+  if (::poll(wanted.data(), wanted.size(), static_cast<int>(longest.count())) <= 0) return;
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    if (wanted[i].revents != 0) sources[i].link->on_events(sources[i].index, EPOLLIN);
+  }
 }
 
 void UcxMesher::look_again() {
@@ -156,7 +188,8 @@ void UcxMesher::open(int rank) {
   Peer& peer = of(rank);
   auto error = misfit(rank);
   if (!error) {
-    peer.link->open(directory_.of(rank).token, directory_.of(rank).ucx_address);
+    const AddressRecord& record = directory_.of(rank);
+    peer.link->open(record.token, record.ucx_address, watch_process(record.process));
     if (peer.link->failure() == UCS_OK) {
       peer.misfit_since = Clock::time_point::max();
       return;
@@ -210,11 +243,10 @@ std::unique_ptr<Endpoint> UcxMesher::finish() {
   int ranks_here = 0;
   for (int rank = 0; rank < options_.world_size; ++rank) {
     ranks_here += directory_.is_on_this_host(rank) ? 1 : 0;
-    if (of(rank).link) of(rank).link->watch(watch_process(directory_.of(rank).process));
     links.push_back(std::move(of(rank).link));
   }
   return std::make_unique<MeshEndpoint>(options_.rank, std::move(links), std::make_shared<const Doorbell>(),
-                                        patience_for(ranks_here));
+                                        patience_for(ranks_here), directory_.hosts());
 }
 
 }  // namespace
@@ -230,10 +262,13 @@ std::string ucx_information() {
 }
 
 std::unique_ptr<Endpoint> connect_ucx(const EndpointOptions& options, Store& store) {
+  std::optional<UcxMesher> mesher;
   try {
-    return UcxMesher(options, store).run();
+    mesher.emplace(options, store);
+    return mesher->run();
   } catch (const Error& error) {
-    announce_failure(options, store, error);  // the others need not wait for a rank that will not come
+    // The others need not wait for a rank that will not come. They hear why before its links tell of an end.
+    announce_failure(options, store, error);
     throw;
   }
 }

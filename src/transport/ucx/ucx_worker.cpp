@@ -146,8 +146,12 @@ bool UcxWorker::has_news() noexcept {
 
 void UcxWorker::move() noexcept {
   if (!worker_) return;
-  is_idle_ = ucx_.worker_progress(worker_.get()) == 0;
-  stirs_ = stirs_ || !is_idle_;
+  ++moves_;
+  if (ucx_.worker_progress(worker_.get()) == 0) {
+    idle_move_ = moves_;
+  } else {
+    stirs_ = true;
+  }
 }
 
 void UcxWorker::arm() noexcept {

@@ -69,8 +69,10 @@ class UcxWorker {
   bool advance() noexcept;
   /// Whether advance() has something to do; moves bytes to find out, unless armed.
   [[nodiscard]] bool has_news() noexcept;
-  /// Whether there was nothing to do when bytes were moved last.
-  [[nodiscard]] bool is_idle() const noexcept { return is_idle_; }
+  /// How often bytes were moved, or looked for.
+  [[nodiscard]] std::uint64_t moves() const noexcept { return moves_; }
+  /// The last move that found nothing to do.
+  [[nodiscard]] std::uint64_t idle_move() const noexcept { return idle_move_; }
   /// Readable when an armed worker has something to do. It has news where arming failed.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
   void arm() noexcept;
@@ -107,7 +109,8 @@ class UcxWorker {
   std::vector<UcxRequest> closing_;
   std::vector<std::shared_ptr<void>> kept_;
   bool is_armed_ = false;
-  bool is_idle_ = false;
+  std::uint64_t moves_ = 0;
+  std::uint64_t idle_move_ = 0;
   bool news_ = false;   ///< for advance()
   bool stirs_ = false;  ///< something may be left to do
 };
