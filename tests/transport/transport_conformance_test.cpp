@@ -352,6 +352,7 @@ TEST_P(Conformance, AbortsOfAllAtATimeAreQuick) {
   constexpr int kRanks = 3;
   auto best = Clock::duration::max();
   for (int round = 0; round < 5; ++round) {
+    std::array<Clock::duration, kRanks> took{};
     const auto errors = run_ranks(GetParam(), kRanks, [&](int rank, Endpoint& endpoint) {
       for (int peer = 0; peer < kRanks; ++peer) {
         if (peer != rank) send(endpoint, peer, header_for(rank, peer, 0), {});
@@ -362,10 +363,11 @@ TEST_P(Conformance, AbortsOfAllAtATimeAreQuick) {
       const Error cause(ErrorCode::order_mismatch, "planted", "nothing", 1);
       const auto begin = Clock::now();
       (void)endpoint.abort(cause);
-      if (rank == 0) best = std::min(best, Clock::now() - begin);
+      took[static_cast<std::size_t>(rank)] = Clock::now() - begin;
       throw cause;
     });
     for (const auto& error : errors) EXPECT_EQ(error->code(), ErrorCode::order_mismatch);
+    best = std::min(best, std::ranges::max(took));
   }
   EXPECT_LT(best, milliseconds(300)) << "they waited for answers that had come";
 }
