@@ -10,7 +10,9 @@
 namespace gradwire {
 
 /// The processes of `communicator` as ranks, with the numbers that they have there. Collective over it. It is
-/// duplicated, once for each call, and may be freed at once; what travels here meets no messages of yours.
+/// duplicated and may be freed at once; what travels here meets no messages of yours. Each call keeps its
+/// duplicate until MPI_Finalize, and of those an MPI has some thousands: further communicators are to be had
+/// from Communicator::split(), which takes none.
 /// Ranks of one host use shared memory, others MPI, unless `options` name another transport. They need no
 /// store and no environment; `rank` and `world_size` of `options` are ignored.
 ///
