@@ -26,7 +26,9 @@ ServedStore serve(const base::SocketAddress& address, StoreUrl url, const std::s
   if (!is_local) {
     base::SocketAddress bound;
     bound.size = sizeof bound.storage;
-    ::getsockname(listeners.front().get(), bound.get(), &bound.size);
+    if (::getsockname(listeners.front().get(), bound.get(), &bound.size) != 0) {
+      throw base::system_error("rank 0 cannot tell where it serves a store");
+    }
     url.port = bound.port();
   }
   url.job = job;

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <optional>
 
 #include "base/host_address.hpp"
 #include "base/limits.hpp"
@@ -28,9 +27,15 @@ rendezvous::ServedStore serve(const CommunicatorOptions& options, bool is_one_ho
     const auto name = fmt::format("gradwire-{}-{:016x}", ::geteuid(), transport::random_token());
     return rendezvous::serve_store(name, options.job);
   }
-  std::optional<base::SocketAddress> address;
-  if (options.interface.empty()) address = base::outward_address();
-  return rendezvous::serve_store(address ? *address : base::local_address(options.interface), options.job);
+  if (!options.interface.empty()) {
+    return rendezvous::serve_store(base::local_address(options.interface), options.job);
+  }
+  const auto address = base::outward_address();
+  if (!address) {
+    throw Error(ErrorCode::system, "rank 0 has no address that leads to other hosts, to serve a store at",
+                "name an interface that leads there with GRADWIRE_INTERFACE");
+  }
+  return rendezvous::serve_store(*address, options.job);
 }
 
 /// The others are told either where the store is or why there is none.

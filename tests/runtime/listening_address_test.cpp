@@ -11,6 +11,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -19,6 +20,7 @@
 #include "base/host_address.hpp"
 #include "base/unique_fd.hpp"
 #include "gradwire/communicator.hpp"
+#include "transport/mpi/mpi_transport.hpp"
 
 // Where ranks listen for TCP when the store does not say which interface leads to the others.
 
@@ -108,8 +110,7 @@ bool leads_to_itself(const base::SocketAddress& address) {
   }
 }
 
-/// Moves this process to a network of its own whose loopback has the link-local address fe80::1 in the place
-/// of
+/// Moves this process to a network of its own whose loopback has the link-local address fe80::1 in place of
 /// ::1.
 bool enter_network_with_link_local_address() {
   if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) return false;
@@ -128,13 +129,14 @@ bool enter_network_with_link_local_address() {
   return is_set;
 }
 
-TEST(ListeningAddress, MayBeLinkLocalOnTheInterfaceThatLeadsToTheStore) {
+/// Runs `body` in a process whose network `enter` has made.
+template <typename Enter, typename Body>
+void in_network(Enter enter, Body body) {
   constexpr int kNoSuchNetwork = 77;
   const pid_t child = ::fork();
   if (child == 0) {
-    if (!enter_network_with_link_local_address()) std::_Exit(kNoSuchNetwork);
-    const auto records = records_of_run("tcp://[fe80::1%lo]:1");
-    EXPECT_THAT(records, testing::AllOf(testing::SizeIs(2), testing::Each(testing::HasSubstr("fe80::1"))));
+    if (!enter()) std::_Exit(kNoSuchNetwork);
+    body();
     std::_Exit(testing::Test::HasFailure() ? 1 : 0);
   }
   int status = 0;
@@ -143,6 +145,49 @@ TEST(ListeningAddress, MayBeLinkLocalOnTheInterfaceThatLeadsToTheStore) {
     GTEST_SKIP() << "this process may not make networks";
   }
   EXPECT_EQ(status, 0);
+}
+
+TEST(ListeningAddress, MayBeLinkLocalOnTheInterfaceThatLeadsToTheStore) {
+  in_network(enter_network_with_link_local_address, [] {
+    const auto records = records_of_run("tcp://[fe80::1%lo]:1");
+    EXPECT_THAT(records, testing::AllOf(testing::SizeIs(2), testing::Each(testing::HasSubstr("fe80::1"))));
+  });
+}
+
+/// Process 0 of two on different hosts; what it tells the other.
+class TwoHosts : public transport::MpiGroup {
+ public:
+  void open(transport::Clock::time_point) override {}
+  [[nodiscard]] int rank() const noexcept override { return 0; }
+  [[nodiscard]] int size() const noexcept override { return 2; }
+  [[nodiscard]] bool are_alike(const std::string&, transport::Clock::time_point) override { return false; }
+  [[nodiscard]] std::string from_first(const std::string& text, transport::Clock::time_point) override {
+    return told = text;
+  }
+  [[nodiscard]] std::unique_ptr<transport::MpiMeetings> meet(const transport::EndpointOptions&, Store&,
+                                                             transport::MeshDirectory&,
+                                                             const std::vector<int>&,
+                                                             transport::Clock::time_point) override {
+    return nullptr;
+  }
+  std::string told;
+};
+
+TEST(ListeningAddress, OfAStoreForSeveralHostsIsNotThisHostsOwn) {
+  const auto enter = [] { return ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0; };
+  in_network(enter, [] {
+    const auto group = std::make_shared<TwoHosts>();
+    CommunicatorOptions options;
+    options.world_size = 2;
+    options.mpi = group;
+    try {
+      (void)open_store(options);
+      ADD_FAILURE() << "it serves one: " << group->told;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr("GRADWIRE_INTERFACE"));
+      EXPECT_EQ(group->told, std::string("-") + error.what());
+    }
+  });
 }
 
 }  // namespace
