@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Checks the machine code of the CUDA kernels: check_kernels.py CUOBJDUMP ARCHITECTURES OBJECT...
 
-For every architecture of the list (sm_80,sm_90) there are kernels, none of them has a stack or local memory (registers that spilled, arrays
-that are indexed at run time), and each moves 16 bytes at a time, but for those with "steps" in their names, which take single elements.
+For every architecture of the list (sm_80,sm_90; "any": of those that are there) there are kernels, none of them has a stack or local memory
+(registers that spilled, arrays that are indexed at run time), and each loads and stores 16 bytes at a time, but for those with "steps" in their
+names, which take single elements, and the loads of those that only decode a smaller payload (the last argument of ...Decode<...> is false).
 """
 
 import re
@@ -12,7 +13,8 @@ import sys
 ARCHITECTURE = re.compile(r"^\s*arch = (sm_\d+\w*)")
 FUNCTION = re.compile(r"^\s*Function\s*:?\s*([\w$.]+)")
 RESOURCES = re.compile(r"REG:(\d+)\s+STACK:(\d+)\s+SHARED:\d+\s+LOCAL:(\d+)")
-WIDE = re.compile(r"\b(?:LDG|STG)\.[\w.]*128\b")
+WIDE = re.compile(r"\b(LDG|STG)\.[\w.]*128\b")
+DECODES_ONLY = re.compile(r"Decode\w*Lb0EE")
 LOCAL = re.compile(r"\b(?:LDL|STL)\b")
 
 
@@ -47,13 +49,19 @@ def main():
                 if int(match[2]) or int(match[3]):
                     faults.append(f"{architecture} {name}: {match[2]} bytes of stack, {match[3]} of local memory")
         for architecture, name, line in functions(dump(cuobjdump, "--dump-sass", path)):
-            if WIDE.search(line):
-                wide.add((architecture, name))
+            if match := WIDE.search(line):
+                wide.add((architecture, name, match[1]))
             if LOCAL.search(line):
                 faults.append(f"{architecture} {name}: uses local memory: {line.strip()}")
     for architecture, name in sorted(registers):
-        if (architecture, name) not in wide and "steps" not in name:
-            faults.append(f"{architecture} {name}: no access of 16 bytes")
+        for access, what in ("LDG", "load"), ("STG", "store"):
+            exempt = "steps" in name or (access == "LDG" and DECODES_ONLY.search(name))
+            if not exempt and (architecture, name, access) not in wide:
+                faults.append(f"{architecture} {name}: no {what} of 16 bytes")
+    if wanted == ["any"]:
+        wanted = sorted({architecture for architecture, _ in registers})
+        if not wanted:
+            faults.append("no kernels for any architecture")
     for architecture in wanted:
         count = sum(1 for key in registers if key[0] == architecture)
         most = max((value for key, value in registers.items() if key[0] == architecture), default=0)

@@ -26,10 +26,7 @@ template <unsigned kWidth>
 __device__ __forceinline__ void store_halves(std::byte* to, const Halves<kWidth>& halves) {
   if constexpr (kWidth == 4) {
     const auto word = [](unsigned low, unsigned high) { return low | high << 16U; };
-    asm volatile("st.global.v2.u32 [%0], {%1, %2};"
-                 :
-                 : "l"(to), "r"(word(halves.at[0], halves.at[1])), "r"(word(halves.at[2], halves.at[3]))
-                 : "memory");
+    store_wide(to, make_uint2(word(halves.at[0], halves.at[1]), word(halves.at[2], halves.at[3])));
   } else {
     store_u16(to, halves.at[0]);
   }

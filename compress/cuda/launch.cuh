@@ -6,6 +6,7 @@
 
 #include "compress/cuda/device.hpp"
 #include "compress/cuda/launch_shape.hpp"
+#include "compress/cuda/wide_store.cuh"
 
 namespace gradwire::compress {
 
@@ -49,11 +50,7 @@ __device__ __forceinline__ Floats<kWidth> load_floats(const float* from) {
 template <unsigned kWidth>
 __device__ __forceinline__ void store_floats(float* to, const Floats<kWidth>& floats) {
   if constexpr (kWidth == 4) {
-    // As PTX, since the compiler sometimes takes a float4 apart again.
-    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};"
-                 :
-                 : "l"(to), "f"(floats.at[0]), "f"(floats.at[1]), "f"(floats.at[2]), "f"(floats.at[3])
-                 : "memory");
+    store_wide(to, make_float4(floats.at[0], floats.at[1], floats.at[2], floats.at[3]));
   } else {
     *to = floats.at[0];
   }

@@ -66,7 +66,7 @@ EncodeKernel encode_kernel(OnebitScale scale, unsigned quads) {
 }
 
 /// l1 and l2 decode alike.
-template <OnebitScale kScale, bool kAdd>
+template <OnebitScale kScale, bool kWhole, bool kAdd>
 struct OnebitDecode {
   static constexpr unsigned kParts = 4;
 
@@ -83,7 +83,7 @@ struct OnebitDecode {
 
   template <unsigned kWidth>
   __device__ __forceinline__ Part<kWidth> load(std::size_t i) const {
-    const OnebitPart part = load_onebit(kScale, frame, payload, i);
+    const OnebitPart part = load_onebit<kScale, kWhole>(frame, payload, i);
     if constexpr (kAdd) {
       return {part, load_floats<kWidth>(out + i)};
     } else {
@@ -115,12 +115,18 @@ class OnebitDeviceCodec final : public DeviceCodec {
       load_kernel(encode_kernel(scale_, onebit_tiles(frame_.block, aligned).quads));
     }
     if (scale_ == OnebitScale::two_level) {
-      load_for_each<OnebitDecode<OnebitScale::two_level, false>>();
-      load_for_each<OnebitDecode<OnebitScale::two_level, true>>();
+      load_decode_kernels<OnebitScale::two_level>();
     } else {
-      load_for_each<OnebitDecode<OnebitScale::l1, false>>();
-      load_for_each<OnebitDecode<OnebitScale::l1, true>>();
+      load_decode_kernels<OnebitScale::l1>();
     }
+  }
+
+  template <OnebitScale kScale>
+  static void load_decode_kernels() {
+    load_for_each<OnebitDecode<kScale, false, false>>();
+    load_for_each<OnebitDecode<kScale, false, true>>();
+    load_for_each<OnebitDecode<kScale, true, false>>();
+    load_for_each<OnebitDecode<kScale, true, true>>();
   }
 
   void encode_sum(const Encode& in, const Addend& addend, std::byte* payload,
@@ -143,11 +149,20 @@ class OnebitDeviceCodec final : public DeviceCodec {
 
   template <bool kAdd>
   void decode(const std::byte* payload, float* out, std::size_t count, float factor, Stream stream) const {
-    const Cut cut = cut_from_start(count, array_of(out));
     if (scale_ == OnebitScale::two_level) {
-      for_each(OnebitDecode<OnebitScale::two_level, kAdd>{frame_, payload, out, factor}, cut, stream);
+      decode<OnebitScale::two_level, kAdd>(payload, out, count, factor, stream);
     } else {
-      for_each(OnebitDecode<OnebitScale::l1, kAdd>{frame_, payload, out, factor}, cut, stream);
+      decode<OnebitScale::l1, kAdd>(payload, out, count, factor, stream);
+    }
+  }
+
+  template <OnebitScale kScale, bool kAdd>
+  void decode(const std::byte* payload, float* out, std::size_t count, float factor, Stream stream) const {
+    const Cut cut = cut_from_start(count, array_of(out));
+    if (frame_.whole_scales(payload)) {
+      for_each(OnebitDecode<kScale, true, kAdd>{frame_, payload, out, factor}, cut, stream);
+    } else {
+      for_each(OnebitDecode<kScale, false, kAdd>{frame_, payload, out, factor}, cut, stream);
     }
   }
 

@@ -24,6 +24,10 @@ struct OnebitFrame {
         bytes(static_cast<unsigned>(onebit_block_bytes(options))),
         bits_from(static_cast<unsigned>(onebit_scale_bytes(options.scale))) {}
 
+  /// Whether the scales of all blocks can be read in one access each.
+  [[nodiscard]] bool whole_scales(const std::byte* payload) const noexcept {
+    return (reinterpret_cast<std::uintptr_t>(payload) | bytes) % bits_from == 0;
+  }
   /// Where the block of element i begins in the payload.
   [[nodiscard]] __device__ __forceinline__ std::size_t block_of(std::size_t i) const {
     return (i >> shift) * bytes;
@@ -41,9 +45,23 @@ struct OnebitPart {
   unsigned bits;  ///< the first element's is the lowest
 };
 
-__device__ __forceinline__ OnebitPart load_onebit(OnebitScale scale, const OnebitFrame& frame,
-                                                  const std::byte* payload, std::size_t i) {
-  return {onebit_load_stored(scale, payload + frame.block_of(i)),
+/// `kWhole`: scales lie where one access can read them.
+template <OnebitScale kScale, bool kWhole>
+__device__ __forceinline__ OnebitStored load_stored(const std::byte* from) {
+  if constexpr (!kWhole) {
+    return onebit_load_stored(kScale, from);
+  } else if constexpr (kScale == OnebitScale::two_level) {
+    const unsigned both = *reinterpret_cast<const std::uint32_t*>(from);
+    return {static_cast<std::uint16_t>(both), static_cast<std::uint16_t>(both >> 16U)};
+  } else {
+    return {*reinterpret_cast<const std::uint16_t*>(from), 0};
+  }
+}
+
+template <OnebitScale kScale, bool kWhole>
+__device__ __forceinline__ OnebitPart load_onebit(const OnebitFrame& frame, const std::byte* payload,
+                                                  std::size_t i) {
+  return {load_stored<kScale, kWhole>(payload + frame.block_of(i)),
           std::to_integer<unsigned>(payload[frame.byte_of(i)]) >> (i & 7U)};
 }
 

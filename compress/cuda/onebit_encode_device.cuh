@@ -175,7 +175,7 @@ template <OnebitScale kScale>
 __device__ __forceinline__ float value_of(const OnebitJob& job, std::size_t i) {
   float v = job.in.value[i];
   if (job.addend.payload != nullptr) {
-    const OnebitPart added = load_onebit(kScale, job.frame, job.addend.payload, i);
+    const OnebitPart added = load_onebit<kScale, false>(job.frame, job.addend.payload, i);
     v += level_of(onebit_decoded(kScale, added.stored, job.addend.factor), added.bits, 0);
   }
   return v;

@@ -20,6 +20,8 @@ Resource usage:
   GLOBAL:0
  Function _Zencode_quads:
   REG:40 STACK:0 SHARED:0 LOCAL:0 CONSTANT[0]:448 TEXTURE:0 SURFACE:0 SAMPLER:0
+ Function _ZHalfDecodeINS_7Float16ELb0EE:
+  REG:32 STACK:0 SHARED:0 LOCAL:0 CONSTANT[0]:448 TEXTURE:0 SURFACE:0 SAMPLER:0
  Function _Zencode_steps:
   REG:32 STACK:0 SHARED:0 LOCAL:0 CONSTANT[0]:448 TEXTURE:0 SURFACE:0 SAMPLER:0
 """
@@ -33,6 +35,9 @@ arch = sm_80
         /*0020*/                   STG.E.128 [R2.64], R4 ;
 		Function : _Zencode_steps
         /*0010*/                   LDG.E R4, [R2.64] ;
+		Function : _ZHalfDecodeINS_7Float16ELb0EE
+        /*0010*/                   LDG.E.64 R4, [R2.64] ;
+        /*0020*/                   STG.E.128 [R2.64], R4 ;
 """
 
 
@@ -51,7 +56,7 @@ class CheckKernels(unittest.TestCase):
     def test_good_kernels_pass(self):
         status, out = self.check()
         self.assertEqual(status, 0, out)
-        self.assertIn("sm_80: 2 kernels, at most 40 registers", out)
+        self.assertIn("sm_80: 3 kernels, at most 40 registers", out)
 
     def finds(self, text, **planted):
         status, out = self.check(**planted)
@@ -66,10 +71,26 @@ class CheckKernels(unittest.TestCase):
         self.finds("uses local memory", code=CODE.replace("LDG.E R4, [R2.64]", "LDL R4, [R1]"))
 
     def test_narrow_accesses_are_found(self):
-        self.finds("_Zencode_quads: no access of 16 bytes", code=CODE.replace(".128", ""))
+        self.finds("_ZHalfDecodeINS_7Float16ELb0EE: no store of 16 bytes", code=CODE.replace(".128", ""))
+
+    def test_a_split_load_is_found(self):
+        split = "LDG.E.64 R4, [R2.64] ;\n        /*0018*/                   LDG.E.64 R6, [R2.64+0x8] ;"
+        self.finds("_Zencode_quads: no load of 16 bytes", code=CODE.replace("LDG.E.128 R4, [R2.64] ;", split))
+
+    def test_a_split_store_is_found(self):
+        self.finds("_Zencode_quads: no store of 16 bytes", code=CODE.replace("STG.E.128", "STG.E.64", 1))
+
+    def test_loads_are_exempt_only_where_a_payload_is_all_that_is_read(self):
+        self.finds("Lb1EE: no load of 16 bytes", code=CODE.replace("Lb0", "Lb1"), resources=RESOURCES.replace("Lb0", "Lb1"))
 
     def test_a_missing_architecture_is_found(self):
         self.finds("sm_90: no kernels", architectures="sm_80,sm_90")
+
+    def test_any_architecture_will_do_but_none(self):
+        status, out = self.check(architectures="any")
+        self.assertEqual(status, 0, out)
+        self.assertIn("sm_80: 3 kernels", out)
+        self.finds("no kernels for any architecture", architectures="any", resources="", code="")
 
 
 if __name__ == "__main__":
