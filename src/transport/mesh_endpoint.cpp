@@ -29,6 +29,7 @@ constexpr int kSpinsPerClock = 32;
 constexpr microseconds kQuietSpin{3};
 constexpr int kYields = 4;
 constexpr milliseconds kBlamePatience{500};
+constexpr milliseconds kLastWordPatience{100};
 
 /// What causes what: a death is the cause of other failures, most of all one that others report too; an abort
 /// only passes it on.
@@ -71,7 +72,11 @@ MeshEndpoint::MeshEndpoint(int rank, std::vector<std::unique_ptr<PeerLink>> link
   }
 }
 
-MeshEndpoint::~MeshEndpoint() = default;
+MeshEndpoint::~MeshEndpoint() {
+  LinkEnd died;
+  died.kind = LinkEnd::Kind::died;
+  end_with(died, kLastWordPatience);
+}
 
 Link& MeshEndpoint::link(int peer) { return *links_[static_cast<std::size_t>(peer)]; }
 
@@ -235,10 +240,14 @@ Error MeshEndpoint::abort(const Error& cause) noexcept {
 }
 
 void MeshEndpoint::close(std::chrono::milliseconds patience) noexcept {
-  if (std::exchange(ended_, true)) return;
   LinkEnd goodbye;
   goodbye.kind = LinkEnd::Kind::goodbye;
-  end_all(goodbye);
+  end_with(goodbye, patience);
+}
+
+void MeshEndpoint::end_with(const LinkEnd& end, milliseconds patience) noexcept {
+  if (std::exchange(ended_, true)) return;
+  end_all(end);
   try {
     flush(Clock::now() + patience, false);
   } catch (...) {

@@ -24,6 +24,7 @@ class MeshEndpoint final : public Endpoint {
   /// Error(system).
   MeshEndpoint(int rank, std::vector<std::unique_ptr<PeerLink>> links, std::shared_ptr<const Doorbell> bell,
                Patience patience, std::vector<int> hosts = {});
+  /// Without close() or abort() before it, this is a death, which peers are told of.
   ~MeshEndpoint() override;
   MeshEndpoint(const MeshEndpoint&) = delete;
   MeshEndpoint& operator=(const MeshEndpoint&) = delete;
@@ -45,6 +46,7 @@ class MeshEndpoint final : public Endpoint {
   bool spin(Clock::time_point deadline) noexcept;
   /// The most likely cause of all, of those that weigh more than what is `known`; or null.
   [[nodiscard]] const PeerLink* failed_link(int known = 0) const noexcept;
+  void end_with(const LinkEnd& end, std::chrono::milliseconds patience) noexcept;
   void end_all(const LinkEnd& end) noexcept;
   void flush(Clock::time_point deadline, bool until_blamed);
 

@@ -136,6 +136,7 @@ std::vector<int> TcpLink::descriptors() const {
 }
 
 void TcpLink::send_end(const LinkEnd& end) noexcept {
+  if (end.kind == LinkEnd::Kind::died) return shut();  // a hang-up says just that
   wire::Header header;
   header.communicator = communicator_;
   header.sender = static_cast<std::uint32_t>(rank_);

@@ -103,6 +103,9 @@ std::string UcxLibrary::version() const {
 }
 
 Error UcxLibrary::error(const std::string& happened, ucs_status_t status) const {
+  if (status == UCS_ERR_NO_MEMORY) {
+    return {ErrorCode::system, happened + ": out of memory", "free memory, then try again"};
+  }
   return {
       ErrorCode::unsupported, fmt::format("{}: {}", happened, status_string(status)),
       "see what UCX_TLS and UCX_NET_DEVICES allow (UCX_LOG_LEVEL=info says more), or use auto, shm or tcp"};

@@ -1,14 +1,12 @@
 #pragma once
 
-#include <array>
-#include <deque>
 #include <memory>
 #include <string>
-#include <utility>
 
 #include "base/unique_fd.hpp"
 #include "transport/peer_link.hpp"
-#include "transport/ucx/ucx_worker.hpp"
+#include "transport/ucx/ucx_inbox.hpp"
+#include "transport/ucx/ucx_outbox.hpp"
 
 namespace gradwire::transport {
 
@@ -45,10 +43,10 @@ class UcxLink final : public PeerLink, private UcxReceiver {
   [[nodiscard]] ucs_status_t failure() const noexcept { return failure_; }
 
   bool try_send(const wire::Header& header, std::span<const std::byte> payload) override;
-  [[nodiscard]] std::uint64_t completed() const noexcept override { return completed_; }
+  [[nodiscard]] std::uint64_t completed() const noexcept override { return outbox_.completed(); }
   const Frame* front() override;
   void pop() override;
-  [[nodiscard]] std::uint64_t wire_bytes_sent() const noexcept override { return bytes_sent_; }
+  [[nodiscard]] std::uint64_t wire_bytes_sent() const noexcept override { return outbox_.bytes_sent(); }
   [[nodiscard]] const char* kind() const noexcept override { return "ucx"; }
 
   bool advance(Clock::time_point now) override;
@@ -66,71 +64,33 @@ class UcxLink final : public PeerLink, private UcxReceiver {
   void shut() noexcept override;
 
  private:
-  /// Frames that may be under way or wait, each way.
-  static constexpr std::size_t kWindow = 16;
-
-  struct Departure {
-    std::array<std::byte, kUcxHeadBytes> head{};
-    UcxRequest request;
-  };
-  struct Arrival {
-    enum class State : std::uint8_t { none, coming, there };
-    State state = State::none;
-    Frame frame;
-    void* held = nullptr;  ///< UCX's, to be released
-    UcxRequest request;    ///< of one that is coming
-  };
-  struct Note {
-    std::array<std::byte, kEnvelopeBytes> bytes{};
-    UcxRequest request;
-  };
-  /// What UCX may touch until its worker ends.
-  struct Memory {
-    std::array<Departure, kWindow> departures;  ///< frame n at n % kWindow
-    std::array<Arrival, kWindow> arrivals;      ///< likewise
-    std::deque<Note> notes{8};                  ///< for messages without frames, used again and again
-    /// For payloads that are fetched, as for arrivals; untouched memory costs nothing.
-    std::unique_ptr<std::byte[]> places =
-        std::make_unique_for_overwrite<std::byte[]>(kWindow * wire::kMaxPayload);
-  };
-
   ucs_status_t on_message(const UcxEnvelope& envelope, std::span<const std::byte> header,
                           const UcxData& data) noexcept override;
   void on_failure(ucs_status_t status) noexcept override;
-  ucs_status_t take_frame(std::uint64_t number, std::span<const std::byte> header, const UcxData& data);
   void take_end(const UcxEnvelope& envelope);
   void take_garbage(const Error& error);
+  void take_shortage() noexcept;
   [[noreturn]] void refuse(const std::string& what) const;
 
   [[nodiscard]] UcxEnvelope envelope(UcxKind kind) noexcept;
   void say(const UcxEnvelope& envelope, std::uint32_t flags = 0);
-  [[nodiscard]] Note& free_note();
-  bool count_completed() noexcept;
+  void look_for_failures() noexcept;
   [[nodiscard]] bool is_doomed() const noexcept;
   bool look_for_death() noexcept;
-  [[nodiscard]] bool is_there(Arrival& arrival) noexcept;
-  void check(const Frame& frame);
 
   UcxParts parts_;
+  UcxOutbox outbox_;
+  UcxInbox inbox_;
   base::UniqueFd process_;
   std::uint64_t token_ = 0;        ///< the peer's
   std::uint64_t heard_token_ = 0;  ///< of whoever spoke as the peer last
   ucs_status_t failure_ = UCS_ERR_NOT_CONNECTED;
   std::uint64_t failure_move_ = 0;  ///< the worker's last one before that
-  std::unique_ptr<Memory> memory_ = std::make_unique<Memory>();
   UcxRequest flush_;
-
-  std::uint64_t accepted_ = 0;
-  std::uint64_t completed_ = 0;
-  std::uint64_t taken_by_peer_ = 0;
-  std::uint64_t bytes_sent_ = 0;
-  std::uint64_t arrived_ = 0;  ///< or coming
-  std::uint64_t taken_ = 0;
-  std::uint64_t reported_ = 0;                  ///< of these, what the peer knows of
-  std::uint64_t promised_ = ~std::uint64_t{0};  ///< frames before the peer's goodbye
-  bool front_checked_ = false;
-  bool owes_answer_ = false;  ///< to the peer's end
-  bool is_heard_ = false;     ///< this rank's own end
+  std::uint64_t reported_ = 0;  ///< frames taken, as the peer knows
+  Error shortage_;              ///< made while there is memory
+  bool owes_answer_ = false;    ///< to the peer's end
+  bool is_heard_ = false;       ///< this rank's own end
   bool is_connected_ = false;
   bool process_ended_ = false;
   bool is_shut_ = false;

@@ -12,8 +12,8 @@ constexpr std::chrono::milliseconds kClosePatience{500};
 
 }  // namespace
 
-UcxWorker::UcxWorker(int world_size, std::uint64_t token)
-    : ucx_(UcxLibrary::get()),
+UcxWorker::UcxWorker(int world_size, std::uint64_t token, const UcxLibrary& ucx)
+    : ucx_(ucx),
       token_(token),
       context_(make_context(world_size)),
       worker_(make_worker()),
@@ -23,6 +23,7 @@ UcxWorker::UcxWorker(int world_size, std::uint64_t token)
   const ucs_status_t status = ucx_.worker_get_efd(worker_.get(), &descriptor_);
   if (status != UCS_OK) throw ucx_.error("UCX cannot wake a rank that sleeps", status);
   listen();
+  blocked_.reset();
 }
 
 UcxWorker::~UcxWorker() { end(); }
@@ -94,6 +95,7 @@ void UcxWorker::leave(int peer) noexcept {
 }
 
 ucs_status_t UcxWorker::open(int peer, const std::string& address) {
+  const base::BlockedSignals blocked;
   close(way(peer));
   ucp_ep_params_t params = {};
   params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include "base/blocked_signals.hpp"
 #include "transport/transport.hpp"
 #include "transport/ucx/ucx_envelope.hpp"
 #include "transport/ucx/ucx_request.hpp"
@@ -37,8 +39,9 @@ class UcxReceiver {
 /// One rank's part in UCX, with one way to each peer, shared by the links. Not thread-safe.
 class UcxWorker {
  public:
-  /// `token` is what this rank publishes. Throws Error(unsupported) where UCX has nothing to work with.
-  UcxWorker(int world_size, std::uint64_t token);
+  /// `token` is what this rank publishes. Throws Error: unsupported, where UCX has nothing to work with, or
+  /// system.
+  UcxWorker(int world_size, std::uint64_t token, const UcxLibrary& ucx = UcxLibrary::get());
   ~UcxWorker();
   UcxWorker(const UcxWorker&) = delete;
   UcxWorker& operator=(const UcxWorker&) = delete;
@@ -52,7 +55,16 @@ class UcxWorker {
   /// Nothing moves to or from the peer any more. The last to be left ends the worker, and with it every loan
   /// of memory; until then what UCX may still touch has to stay: see keep().
   void leave(int peer) noexcept;
-  void keep(std::shared_ptr<void> memory) { kept_.push_back(std::move(memory)); }
+  template <typename Memory>
+  void keep(std::unique_ptr<Memory> memory) noexcept {
+    try {
+      kept_.emplace_back();
+      kept_.back() = std::move(memory);
+    } catch (...) {
+      // Out of memory: rather lose some than free what UCX may still write to.
+      static_cast<void>(memory.release());
+    }
+  }
 
   /// Opens a way to the peer, in place of the one there was. What is not UCS_OK says why there is none.
   [[nodiscard]] ucs_status_t open(int peer, const std::string& address);
@@ -99,6 +111,7 @@ class UcxWorker {
   [[nodiscard]] Way& way(int peer) noexcept { return ways_[static_cast<std::size_t>(peer)]; }
 
   const UcxLibrary& ucx_;
+  std::optional<base::BlockedSignals> blocked_{std::in_place};  ///< while UCX may start threads of its own
   std::uint64_t token_;
   Context context_;
   Worker worker_;
