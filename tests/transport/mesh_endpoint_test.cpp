@@ -1,5 +1,6 @@
 #include "transport/mesh_endpoint.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -24,6 +25,8 @@ class FakeLink final : public PeerLink {
   void die_at_look(int look) noexcept { dies_at_ = looks_ + look; }
   void abort(const Error& cause) noexcept { peer_end_ = blame(cause, peer()); }
   void watch(int descriptor) noexcept { descriptor_ = descriptor; }
+  /// Where it writes what happens to it.
+  void tell(std::vector<std::string>& events) noexcept { events_ = &events; }
 
   bool try_send(const wire::Header&, std::span<const std::byte>) override { return false; }
   [[nodiscard]] std::uint64_t completed() const noexcept override { return 0; }
@@ -46,11 +49,16 @@ class FakeLink final : public PeerLink {
   [[nodiscard]] std::vector<int> descriptors() const override {
     return descriptor_ < 0 ? std::vector<int>() : std::vector<int>{descriptor_};
   }
-  void send_end(const LinkEnd&) noexcept override {}
+  void send_end(const LinkEnd& end) noexcept override {
+    if (events_ != nullptr) events_->push_back(end.kind == LinkEnd::Kind::died ? "died" : "other end");
+  }
   [[nodiscard]] bool is_flushed() noexcept override { return peer_end_.kind != LinkEnd::Kind::open; }
-  void shut() noexcept override {}
+  void shut() noexcept override {
+    if (events_ != nullptr) events_->emplace_back("shut");
+  }
 
  private:
+  std::vector<std::string>* events_ = nullptr;
   int descriptor_ = -1;
   int looks_ = 0;
   int dies_at_ = -1;
@@ -117,6 +125,26 @@ TEST(MeshEndpoint, ADeathExplainsATimeout) {
   const Error error = endpoint->abort({ErrorCode::timeout, "planted", "", 3});
   EXPECT_EQ(error.code(), ErrorCode::peer_lost);
   EXPECT_EQ(error.peer(), 1);
+}
+
+/// What the last words to one peer take is not to be added up over all.
+TEST(MeshEndpoint, ThatIsDroppedTellsAllPeersBeforeItWaitsForAny) {
+  std::vector<std::string> events;
+  World world;
+  for (FakeLink* link : world.fakes) link->tell(events);
+  world.connect().reset();
+  EXPECT_THAT(events, testing::ElementsAre("died", "died", "died", "shut", "shut", "shut"));
+}
+
+TEST(MeshEndpoint, ThatWasClosedSaysNothingMore) {
+  std::vector<std::string> events;
+  World world;
+  for (FakeLink* link : world.fakes) link->tell(events);
+  const auto endpoint = world.connect();
+  endpoint->close(milliseconds(1));
+  events.clear();
+  endpoint->close(milliseconds(1));
+  EXPECT_THAT(events, testing::IsEmpty());
 }
 
 /// A rank that polls must not depend on how often it does.

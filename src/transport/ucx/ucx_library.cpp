@@ -3,8 +3,6 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <ucp/api/ucp_version.h>
-#include <ucs/config/global_opts.h>
-#include <ucs/debug/debug.h>
 
 #include <array>
 #include <csignal>
@@ -12,16 +10,15 @@
 namespace gradwire::transport {
 namespace {
 
-constexpr const char* kLibrary = "libucp.so.0";
 constexpr const char* kAdvice = "install UCX on this host, or use auto, shm or tcp";
 
 /// Never closed: UCX has threads and exit handlers of its own.
-void* open_library() {
-  void* const handle = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
+void* open_library(const char* file) {
+  void* const handle = ::dlopen(file, RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
     const char* const why = ::dlerror();
-    throw Error(ErrorCode::unsupported,
-                fmt::format("UCX cannot be loaded: {}", why != nullptr ? why : kLibrary), kAdvice);
+    throw Error(ErrorCode::unsupported, fmt::format("UCX cannot be loaded: {}", why != nullptr ? why : file),
+                kAdvice);
   }
   return handle;
 }
@@ -35,29 +32,32 @@ void find(void* handle, const char* name, Function& function) {
 }
 
 /// A library does not print, and leaves signals to the program. Whoever sets UCX_LOG_LEVEL wants to read on.
+/// These functions are not of UCX's public interface: where they are missing, UCX stays as it is.
 void calm(void* handle) {
-  decltype(&::ucs_global_opts_get_value) get_option = nullptr;
-  decltype(&::ucs_global_opts_set_value) set_option = nullptr;
-  decltype(&::ucs_debug_disable_signal) disable_signal = nullptr;
-  find(handle, "ucs_global_opts_get_value", get_option);
-  find(handle, "ucs_global_opts_set_value", set_option);
-  find(handle, "ucs_debug_disable_signal", disable_signal);
-  std::array<char, 64> level{};
-  if (get_option("LOG_LEVEL", level.data(), level.size()) == UCS_OK && (level[0] == 'W' || level[0] == 'w')) {
-    set_option("LOG_LEVEL", "fatal");
+  using GetOption = ucs_status_t (*)(const char* name, char* value, std::size_t most);
+  using SetOption = ucs_status_t (*)(const char* name, const char* value);
+  using DisableSignal = void (*)(int signal);
+  const auto get_option = reinterpret_cast<GetOption>(::dlsym(handle, "ucs_global_opts_get_value"));
+  const auto set_option = reinterpret_cast<SetOption>(::dlsym(handle, "ucs_global_opts_set_value"));
+  const auto disable_signal = reinterpret_cast<DisableSignal>(::dlsym(handle, "ucs_debug_disable_signal"));
+  if (get_option != nullptr && set_option != nullptr) {
+    std::array<char, 64> level{};
+    const bool is_known = get_option("LOG_LEVEL", level.data(), level.size()) == UCS_OK;
+    if (is_known && (level[0] == 'W' || level[0] == 'w')) set_option("LOG_LEVEL", "fatal");
   }
+  if (disable_signal == nullptr) return;
   for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) disable_signal(signal);
 }
 
 }  // namespace
 
 const UcxLibrary& UcxLibrary::get() {
-  static const UcxLibrary library;
+  static const UcxLibrary library("libucp.so.0");
   return library;
 }
 
-UcxLibrary::UcxLibrary() {
-  void* const handle = open_library();
+UcxLibrary::UcxLibrary(const char* file) {
+  void* const handle = open_library(file);
   find(handle, "ucp_get_version", get_version);
   unsigned major = 0;
   unsigned minor = 0;

@@ -13,8 +13,11 @@ namespace gradwire::transport {
 /// Thread-safe.
 class UcxLibrary {
  public:
-  /// Throws Error(unsupported) where UCX cannot be loaded or is older than this build needs.
+  /// As it is installed on this host, loaded by the first call.
   static const UcxLibrary& get();
+  /// Throws Error(unsupported) where the file cannot be loaded, or is no UCX of a version that this build can
+  /// use.
+  explicit UcxLibrary(const char* file);
 
   /// "1.13.1".
   [[nodiscard]] std::string version() const;
@@ -44,9 +47,6 @@ class UcxLibrary {
   decltype(&::ucp_request_check_status) request_check_status = nullptr;
   decltype(&::ucp_request_free) request_free = nullptr;
   decltype(&::ucs_status_string) status_string = nullptr;
-
- private:
-  UcxLibrary();
 };
 
 }  // namespace gradwire::transport

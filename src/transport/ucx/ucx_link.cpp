@@ -23,7 +23,8 @@ UcxLink::UcxLink(UcxParts parts)
       parts_(std::move(parts)),
       outbox_(parts_.worker, peer()),
       inbox_(parts_.worker, peer()),
-      shortage_(ErrorCode::system, fmt::format("no memory for what goes to rank {} and comes from it", peer()),
+      shortage_(ErrorCode::system,
+                fmt::format("no memory for what goes to rank {} and comes from it", peer()),
                 "free memory, then make a new communicator") {
   parts_.worker->attach(peer(), *this);
 }

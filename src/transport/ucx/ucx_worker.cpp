@@ -1,5 +1,7 @@
 #include "transport/ucx/ucx_worker.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -31,13 +33,16 @@ UcxWorker::~UcxWorker() { end(); }
 UcxWorker::Context UcxWorker::make_context(int world_size) const {
   ucp_config_t* config = nullptr;
   ucs_status_t status = ucx_.config_read(nullptr, nullptr, &config);
+  std::string failed = "UCX finds nothing to work with";
   if (status != UCS_OK) throw ucx_.error("UCX cannot read its configuration", status);
   // Without error handling nobody hears of a peer's death over shared memory. UCX_POSIX_ERROR_HANDLING and
   // UCX_SYSV_ERROR_HANDLING are both this one when they are not set in the environment. With UCX's own
   // interval a death would be noticed after 20 s.
   for (const auto& [name, value] :
        {std::pair("MM_ERROR_HANDLING", "y"), std::pair("KEEPALIVE_INTERVAL", "1s")}) {
-    if (status == UCS_OK) status = ucx_.config_modify(config, name, value);
+    if (status != UCS_OK) break;
+    status = ucx_.config_modify(config, name, value);
+    if (status != UCS_OK) failed = fmt::format("UCX does not take {}={}", name, value);
   }
   ucp_params_t params = {};
   params.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_ESTIMATED_NUM_EPS | UCP_PARAM_FIELD_NAME;
@@ -47,7 +52,7 @@ UcxWorker::Context UcxWorker::make_context(int world_size) const {
   ucp_context_h context = nullptr;
   if (status == UCS_OK) status = ucx_.init_version(UCP_API_MAJOR, UCP_API_MINOR, &params, config, &context);
   ucx_.config_release(config);
-  if (status != UCS_OK) throw ucx_.error("UCX finds nothing to work with", status);
+  if (status != UCS_OK) throw ucx_.error(failed, status);
   return {context, ucx_.cleanup};
 }
 
