@@ -51,6 +51,7 @@ void prepare(AllreduceCommand& command) {
     auto all = process_transports();
     if (!Communicator::options_from_environment().mpi) std::erase(all, "mpi");
     options.transports = parse_list(command.ranks.transport, all);
+    options.leave_out_unsupported = command.ranks.transport == "all";
   }
   for (const auto& transport : options.transports) check_network(transport, command.ranks.link_rate);
   check_usage([&] {

@@ -1,10 +1,29 @@
 #include "cli/bench_sweep.hpp"
 
+#include <fmt/format.h>
+
+#include <optional>
+
 #include "cli/bench_check.hpp"
 #include "cli/bench_measure.hpp"
+#include "cli/command.hpp"
 #include "cli/transports_in_use.hpp"
 
 namespace gradwire::cli {
+namespace {
+
+/// Nothing for a transport that is not supported here, where those are left out; rank 0 says so.
+std::optional<Communicator> connect(const CommunicatorOptions& job, bool leave_out_unsupported) {
+  try {
+    return Communicator(job);
+  } catch (const Error& error) {
+    if (!leave_out_unsupported || error.code() != ErrorCode::unsupported) throw;
+    if (job.rank == 0) say(fmt::format("without {}: {}", job.transport, error.what()));
+    return std::nullopt;
+  }
+}
+
+}  // namespace
 
 bool sweep(const BenchOptions& options, CommunicatorOptions job,
            const std::function<void(const BenchResult&, const std::string& difference)>& report) {
@@ -45,11 +64,12 @@ bool sweep(const BenchOptions& options, CommunicatorOptions job,
   const auto transports = options.transports.empty() ? std::vector{job.transport} : options.transports;
   for (const auto& transport : transports) {
     job.transport = transport;
-    Communicator communicator(job);
+    auto communicator = connect(job, options.leave_out_unsupported);
     ++job.id;
+    if (!communicator) continue;
     for (const auto& algorithm : options.algorithms) {
       for (const auto& codec : options.codecs) {
-        for (const std::uint64_t bytes : options.sizes) run_case(communicator, algorithm, codec, bytes);
+        for (const std::uint64_t bytes : options.sizes) run_case(*communicator, algorithm, codec, bytes);
       }
     }
   }

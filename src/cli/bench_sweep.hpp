@@ -12,6 +12,7 @@ namespace gradwire::cli {
 
 struct BenchOptions {
   std::vector<std::string> transports;  ///< empty: the environment's
+  bool leave_out_unsupported = false;   ///< of transports, instead of ending there
   std::vector<std::string> algorithms{"auto"};
   std::vector<std::string> codecs{"none"};
   std::vector<std::uint64_t> sizes;  ///< bytes, multiples of 4

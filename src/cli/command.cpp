@@ -27,7 +27,7 @@ bool is_transport(const std::string& name) {
 
 /// What is special about a name that is no transport here.
 std::string left_out(const std::string& transport) {
-  return transport == "ucx" ? ", which this build was made without" : "";
+  return transport == "mpi" || transport == "ucx" ? ", which this build was made without" : "";
 }
 
 /// A run may take hours: what it could not write at its end is better said before it begins.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <vector>
 
 #include "base/byte_reader.hpp"
@@ -19,6 +20,11 @@ constexpr std::size_t kCrcBytes = 4;
 }  // namespace
 
 std::string write_record(const AddressRecord& record) {
+  if (record.ucx_address.size() > std::numeric_limits<std::uint16_t>::max()) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("UCX has an address of {} bytes here", record.ucx_address.size()),
+                "let UCX_NET_DEVICES and UCX_TLS name fewer networks");
+  }
   std::vector<std::byte> buffer(kMaxRecordBytes + record.ucx_address.size());
   base::ByteWriter writer(buffer);
   writer.write(kRecordMagic);

@@ -44,11 +44,6 @@ void check(const EndpointOptions& options) {
     refuse(fmt::format("the unknown transport '{}'", options.kind),
            fmt::format("use one of {}, or auto", fmt::join(known, ", ")));
   }
-  if (options.kind == "ucx" && !has_ucx()) {
-    refuse("the transport 'ucx', which this build of gradwire was made without",
-           fmt::format("build it with -DGRADWIRE_WITH_UCX=ON, or use one of {}, or auto",
-                       fmt::join(known, ", ")));
-  }
   if (options.kind == "mpi") (void)mpi_world();  // or this build has none
   if (options.connections_per_peer < 1 || options.connections_per_peer > base::kMaxConnections) {
     refuse(fmt::format("{} connections per peer", options.connections_per_peer),

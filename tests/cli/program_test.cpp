@@ -258,6 +258,19 @@ TEST(Program, BenchChecksEveryAlgorithmAndCodecAndWritesJson) {
   EXPECT_EQ(json["results"].back()["transport"], inspect::transports()[transports - 1]);
 }
 
+TEST(Program, BenchOfAllTransportsLeavesOutWhatThisHostLacks) {
+  const auto known = inspect::transports();
+  if (std::ranges::find(known, "ucx") == known.end()) GTEST_SKIP() << "built without UCX";
+  const std::string command =
+      "bench allreduce --ranks 2 --min 4 --max 4 --repetitions 1 --check --transport ";
+  const Ended all = gradwire(command + "all", "UCX_TLS=nonesuch");
+  EXPECT_EQ(all.status, 0) << all.out;
+  EXPECT_THAT(all.out, HasSubstr("without ucx: unsupported: UCX"));
+  EXPECT_THAT(all.out, HasSubstr("\ntcp "));
+  const Ended one = gradwire(command + "tcp,ucx", "UCX_TLS=nonesuch");
+  EXPECT_NE(one.status, 0) << one.out;
+}
+
 TEST(Program, BenchRunsAloneAndAveraged) {
   const auto json =
       parse(gradwire("bench allreduce --min 4K --max 4K --repetitions 2 --check --average --json -"));

@@ -80,6 +80,20 @@ TEST(AddressRecord, OverlongHostIdsAreRefused) {
   EXPECT_EQ(code_of([&] { (void)write_record(record); }), ErrorCode::invalid_argument);
 }
 
+TEST(AddressRecord, OverlongAddressesOfUcxAreRefused) {
+  auto record = sample();
+  record.ucx_address = std::string(65535, 'x');
+  EXPECT_EQ(read_record(write_record(record), 1, options()), record);
+  record.ucx_address += 'x';
+  try {
+    (void)write_record(record);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unsupported);
+    EXPECT_THAT(error.what(), testing::HasSubstr("UCX_NET_DEVICES"));
+  }
+}
+
 TEST(SocketAddress, NumericForms) {
   const auto v4 = base::numeric_address("10.1.2.3", 80);
   EXPECT_EQ(v4.text(), "10.1.2.3:80");
@@ -170,6 +184,19 @@ TEST(Connect, BadOptionsAreRefused) {
   EXPECT_EQ(refusal([](auto& o) { o.interface = "nonesuch0"; }), ErrorCode::invalid_argument);
   EXPECT_EQ(refusal([](auto& o) { o.interface = "192.0.2.1"; }), ErrorCode::invalid_argument);
   EXPECT_EQ(refusal([](auto& o) { o.interface = "0.0.0.0"; }), ErrorCode::invalid_argument);
+}
+
+TEST(Connect, TransportsThatTheBuildLacksAreUnsupported) {
+  const auto known = available_transports();
+  for (const std::string_view kind : kTransports) {
+    if (std::ranges::find(known, kind) != known.end()) continue;
+    DirectoryStore store;
+    EXPECT_EQ(code_of([&] {
+                connect(options_for({"left out", std::string(kind)}, 0, 2), store);
+              }),
+              ErrorCode::unsupported)
+        << kind;
+  }
 }
 
 TEST(LinkEnd, WordsRoundTrip) {

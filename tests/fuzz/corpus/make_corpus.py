@@ -40,6 +40,18 @@ def frames():
     seed("frame", "abort", bytes([63 << 2 | seal]) + golden("good-header-abort"))
 
 
+def ucx_envelopes():
+    def envelope(kind, number, taken, end):
+        return struct.pack("<IIQQQQQ", kind, 1, 0x1122334455667788, 0x8877665544332211, number, taken, end)
+
+    seed("ucx_envelope", "hello", envelope(1, 0, 0, 0))
+    seed("ucx_envelope", "frame", envelope(2, 7, 3, 0) + golden("good-header-data"))
+    seed("ucx_envelope", "credit", envelope(3, 0, 12, 0))
+    seed("ucx_envelope", "goodbye", envelope(4, 20, 20, 1))
+    seed("ucx_envelope", "abort", envelope(4, 20, 20, 2 | 70 << 8 | 3 << 32))
+    seed("ucx_envelope", "heard", envelope(5, 0, 0, 0))
+
+
 def store_messages():
     seed("store_message", "hello", b"GWS1" + struct.pack("<BIQH", 1, 3, 0x1122334455667788, 5) + b"a job")
     seed("store_message", "answer", b"GWS1" + struct.pack("<BB", 1, 0))
@@ -86,6 +98,7 @@ def checkpoints():
 if __name__ == "__main__":
     headers()
     frames()
+    ucx_envelopes()
     store_messages()
     servers()
     codec_payloads()
