@@ -126,6 +126,15 @@ TEST_F(MpiProgram, ARankThatFailsEndsTheJob) {
     EXPECT_NE(silent.status, 124) << transport << ": it hung";
     EXPECT_THAT(silent.out, HasSubstr("timeout")) << transport;
   }
+  // One that looks for the others elsewhere, for longer than they look for it.
+  const Ended apart = mpirun(2,
+                             "export GRADWIRE_STORE=mpi:// GRADWIRE_TIMEOUT=3; "
+                             "if test $OMPI_COMM_WORLD_RANK = 0; then "
+                             "export GRADWIRE_JOB=another GRADWIRE_TIMEOUT=1000; fi; "
+                             "exec $gradwire bench allreduce --transport tcp --max 4K");
+  EXPECT_NE(apart.status, 0);
+  EXPECT_NE(apart.status, 124) << "it hung";
+  EXPECT_THAT(apart.out, HasSubstr("timeout"));
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(100));
 }
 
