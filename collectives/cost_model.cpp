@@ -3,12 +3,17 @@
 #include <algorithm>
 #include <array>
 
+#include <fmt/format.h>
+
 #include "collectives/event_simulation.hpp"
 #include "collectives/resolve.hpp"
 #include "gradwire/error.hpp"
 
 namespace gradwire::collectives {
 namespace {
+
+/// Of segments of ranks, and of frames: either takes up to some 3 GB.
+constexpr std::size_t kMostSimulated = std::size_t{1} << 25U;
 
 /// The tensor made a little longer, so that all chunks are equal; 0 where some would be without a block.
 std::size_t equal_chunks(std::size_t count, std::size_t block, int chunks) {
@@ -43,19 +48,36 @@ Cost price(const Schedule& schedule, const Layout& layout, const compress::Codec
   return simulation.run();
 }
 
+void check_size(Collective collective, Algorithm algorithm, int ranks, std::span<const int> hosts, int listed,
+                const Layout& layout) {
+  const auto segments = layout.segments.size();
+  const auto chunks = layout.chunk_segments.size() - 1;
+  const auto transfers = count_transfers(collective, algorithm, ranks, hosts) *
+                         static_cast<std::size_t>(listed) / static_cast<std::size_t>(ranks);
+  const auto frames = transfers * ((segments + chunks - 1) / chunks);
+  if (std::max(segments * static_cast<std::size_t>(listed), frames) <= kMostSimulated) return;
+  throw Error(ErrorCode::unsupported,
+              fmt::format("{} by {} among {} ranks, {} of them simulated, of a tensor of {} segments would "
+                          "not fit into memory",
+                          to_string(collective), to_string(algorithm), ranks, listed, segments),
+              "use a smaller tensor or fewer ranks");
+}
+
 Cost price(Collective collective, Algorithm algorithm, const compress::Codec& codec, std::size_t count,
            int ranks, std::span<const int> hosts, const Cluster& cluster, std::size_t priced_frames) {
+  check_supported(collective, algorithm);
   std::array<std::size_t, 1> counts{count};
   const int host_size = equal_host_size(ranks, hosts);
   const bool rooted = collective == Collective::broadcast || collective == Collective::barrier;
   if (!rooted && host_size > 0) {
     const Topology topology = make_topology(algorithm, ranks, hosts);
     const std::size_t rounded = equal_chunks(count, codec.block(), topology.chunk_count);
-    if (topology.symmetry.kind != Symmetry::Kind::none && rounded > 0) {
+    if (topology.chunk_cycle > 0 && rounded > 0) {
       counts.front() = rounded;
       const Layout layout = lay_out(collective, algorithm, codec, counts, topology.chunk_count, hosts);
       const std::size_t chunk_frames = layout.chunk_segments[1];
       if (count_transfers(collective, algorithm, ranks, hosts) * chunk_frames > priced_frames) {
+        check_size(collective, algorithm, ranks, hosts, host_size, layout);
         Schedule schedule = lower(topology, collective, {.begin = 0, .end = host_size});
         schedule.hosts.assign(hosts.begin(), hosts.end());
         return price(schedule, layout, codec, cluster);
@@ -64,6 +86,7 @@ Cost price(Collective collective, Algorithm algorithm, const compress::Codec& co
     }
   }
   const Resolved resolved = resolve(collective, to_string(algorithm), codec, counts, ranks, 0, hosts);
+  check_size(collective, algorithm, ranks, hosts, ranks, resolved.layout);
   return price(resolved.schedule, resolved.layout, codec, cluster);
 }
 

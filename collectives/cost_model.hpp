@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string_view>
 
 #include "collectives/layout.hpp"
 #include "collectives/program.hpp"
@@ -47,9 +46,14 @@ Cost price(const Schedule& schedule, const Layout& layout, const compress::Codec
 /// Up to about this many frames every rank is priced, even where one host could stand for all.
 inline constexpr std::size_t kPricedFrames = std::size_t{1} << 18U;
 
+/// Throws Error(unsupported) where one of `listed` ranks for each segment, or a frame for each transfer of
+/// it, would be more than a simulation holds: some 100 bytes each.
+void check_size(Collective collective, Algorithm algorithm, int ranks, std::span<const int> hosts, int listed,
+                const Layout& layout);
+
 /// The price of one tensor of `count` elements. With more than `priced_frames`, where hosts resemble each
 /// other, one of them is priced, and the tensor is made longer until all chunks have as many blocks. Throws
-/// what resolve() throws.
+/// what resolve() and check_size() throw.
 Cost price(Collective collective, Algorithm algorithm, const compress::Codec& codec, std::size_t count,
            int ranks, std::span<const int> hosts, const Cluster& cluster,
            std::size_t priced_frames = kPricedFrames);

@@ -24,15 +24,15 @@ EventSimulation::EventSimulation(const Schedule& schedule, const Layout& layout,
       all_ranks_(schedule.ranks),
       host_size_(equal_host_size(schedule.ranks, schedule.hosts)),
       hosts_(schedule.hosts),
-      symmetry_(schedule.symmetry),
+      chunk_cycle_(schedule.chunk_cycle),
       layers_(schedule.layers),
       every_rank_(schedule.listed.begin == 0 && schedule.listed.end >= schedule.ranks) {
   if (hosts_.empty()) {
     hosts_.resize(static_cast<std::size_t>(all_ranks_));
     std::iota(hosts_.begin(), hosts_.end(), 0);
   }
-  const bool one_host = symmetry_.kind != Symmetry::Kind::none && host_size_ > 0 &&
-                        schedule.listed.begin == 0 && schedule.listed.end == host_size_;
+  const bool one_host =
+      chunk_cycle_ > 0 && host_size_ > 0 && schedule.listed.begin == 0 && schedule.listed.end == host_size_;
   if (!every_rank_ && !one_host) {
     throw Error(ErrorCode::invalid_argument, "a schedule that lists some of its ranks was to be priced",
                 "list all ranks, or those of the first of several hosts that do the same");
@@ -103,17 +103,14 @@ EventSimulation::Place EventSimulation::seen(int source, int destination, int ch
                                              int layer) const noexcept {
   if (every_rank_) return {source, destination, chunk, layer};
   const int host = destination / host_size_;
-  const int cycle = symmetry_.chunk_cycle;
   // Where hosts are told apart by chunks, each counts as many as it has ranks, or one; with layers, none.
-  const int chunks_of_host = cycle / (all_ranks_ / host_size_);
+  const int chunks_of_host = chunk_cycle_ / (all_ranks_ / host_size_);
   const auto shift = [&](int value, int step, int all) {
-    if (step == 0) return value;
-    if (symmetry_.kind == Symmetry::Kind::exchange) return ((value / step) ^ host) * step + value % step;
-    return (value + all - host * step % all) % all;
+    return step == 0 ? value : (value + all - host * step % all) % all;
   };
   return {.source = shift(source, host_size_, all_ranks_),
           .destination = destination % host_size_,
-          .chunk = chunk - chunk % cycle + shift(chunk % cycle, chunks_of_host, cycle),
+          .chunk = chunk - chunk % chunk_cycle_ + shift(chunk % chunk_cycle_, chunks_of_host, chunk_cycle_),
           .layer = layers_ == 1 ? layer : shift(layer, host_size_, layers_)};
 }
 

@@ -114,7 +114,7 @@ class EventSimulation {
   int all_ranks_;
   int host_size_;  ///< where one host is priced
   std::vector<int> hosts_;
-  Symmetry symmetry_;
+  int chunk_cycle_;
   int layers_;
   bool every_rank_;
   std::vector<Rank> ranks_;

@@ -49,7 +49,6 @@ void split(Topology& topology, Range range, int level, int levels) {
 Topology halving_doubling_topology(int ranks) {
   const auto size = static_cast<std::size_t>(ranks);
   Topology topology{.ranks = ranks, .chunk_count = ranks, .layers = 1, .chunks = {}};
-  if (std::has_single_bit(size)) topology.symmetry = {.kind = Symmetry::Kind::exchange, .chunk_cycle = ranks};
   for (int owner = 0; owner < ranks; ++owner) {
     Tree in{.owner = owner, .parent = std::vector<int>(size, -1), .round = std::vector<int>(size, -1)};
     Tree out = in;

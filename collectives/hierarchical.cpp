@@ -49,7 +49,7 @@ Topology hierarchical_topology(const Topology& between, std::span<const int> hos
                     .layers = 1,
                     .chunks = {},
                     .hosts = {hosts.begin(), hosts.end()}};
-  if (equal_host_size(topology.ranks, hosts) > 0) topology.symmetry = between.symmetry;
+  if (equal_host_size(topology.ranks, hosts) > 0) topology.chunk_cycle = between.chunk_cycle;
   const Tree nobody{
       .owner = 0, .parent = std::vector<int>(hosts.size(), -1), .round = std::vector<int>(hosts.size(), -1)};
   for (std::size_t stripe = 0; stripe < stripes; ++stripe) {

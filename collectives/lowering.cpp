@@ -90,7 +90,7 @@ class Lowering {
     schedule_.ranks = topology.ranks;
     schedule_.chunk_count = topology.chunk_count;
     schedule_.layers = topology.layers;
-    schedule_.symmetry = topology.symmetry;
+    schedule_.chunk_cycle = topology.chunk_cycle;
     schedule_.listed = listed;
     schedule_.steps.resize(static_cast<std::size_t>(topology.ranks));
     for (const auto& layers : topology.chunks) schedule_.owner.push_back(layers.front().out.owner);

@@ -7,7 +7,7 @@ namespace gradwire::collectives {
 Topology one_shot_topology(int ranks) {
   const auto size = static_cast<std::size_t>(ranks);
   Topology topology{.ranks = ranks, .chunk_count = 1, .layers = ranks, .chunks = {}};
-  topology.symmetry = {.kind = Symmetry::Kind::rotation, .chunk_cycle = 1};
+  topology.chunk_cycle = 1;
   auto& layers = topology.chunks.emplace_back();
   for (int owner = 0; owner < ranks; ++owner) {
     Tree in{.owner = owner, .parent = std::vector<int>(size, -1), .round = std::vector<int>(size, -1)};

@@ -7,7 +7,7 @@ namespace gradwire::collectives {
 Topology ring_topology(int ranks) {
   const auto size = static_cast<std::size_t>(ranks);
   Topology topology{.ranks = ranks, .chunk_count = ranks, .layers = 1, .chunks = {}};
-  topology.symmetry = {.kind = Symmetry::Kind::rotation, .chunk_cycle = ranks};
+  topology.chunk_cycle = ranks;
   for (int owner = 0; owner < ranks; ++owner) {
     Tree in{.owner = owner, .parent = std::vector<int>(size, -1), .round = std::vector<int>(size, -1)};
     Tree out = in;

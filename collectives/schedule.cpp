@@ -29,6 +29,14 @@ bool chunk_per_rank(Algorithm algorithm) {
 
 }  // namespace
 
+void check_supported(Collective collective, Algorithm algorithm) {
+  if (rooted(collective) || collective == Collective::allreduce || chunk_per_rank(algorithm)) return;
+  throw Error(
+      ErrorCode::unsupported,
+      fmt::format("{} by {}, which has no chunk for each rank", to_string(collective), to_string(algorithm)),
+      "use ring, two-shot, halving-doubling or auto");
+}
+
 std::size_t count_transfers(Collective collective, Algorithm algorithm, int ranks,
                             std::span<const int> hosts) {
   const std::size_t edges = 2 * static_cast<std::size_t>(ranks - 1);
@@ -93,6 +101,7 @@ Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, in
                 "use at least one rank");
   }
   check_hosts(ranks, hosts);
+  check_supported(collective, algorithm);
   if (count_transfers(collective, algorithm, ranks, hosts) > kMaxTransfers) {
     throw Error(ErrorCode::unsupported,
                 fmt::format("{} of {} ranks by {} has more steps than this library lists",
@@ -110,12 +119,6 @@ Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, in
                   fmt::format("use a root between 0 and {}", ranks - 1));
     }
     return scheduled(binomial_topology(ranks, collective == Collective::barrier ? 0 : root));
-  }
-  if (collective != Collective::allreduce && !chunk_per_rank(algorithm)) {
-    throw Error(ErrorCode::unsupported,
-                fmt::format("{} by {}, which has no chunk for each rank", to_string(collective),
-                            to_string(algorithm)),
-                "use ring, two-shot, halving-doubling or auto");
   }
   return scheduled(make_topology(algorithm, ranks, hosts));
 }

@@ -88,7 +88,7 @@ struct Schedule {
   int layers = 1;
   std::vector<int> owner;                ///< [chunk]; for one-shot 0
   std::vector<int> hosts{};              ///< [rank], or empty: each rank has a host of its own
-  Symmetry symmetry{};                   ///< the topology's
+  int chunk_cycle = 0;                   ///< the topology's
   RankRange listed{};                    ///< whose steps are known
   std::vector<std::vector<Step>> steps;  ///< [rank]
 };
@@ -100,15 +100,17 @@ Schedule lower(const Topology& topology, Collective collective, RankRange listed
 
 /// The largest number of transfers that make_schedule lists (a ring of 1024 ranks has about 2^21).
 inline constexpr std::size_t kMaxTransfers = std::size_t{1} << 21U;
+/// Throws Error(unsupported) where `collective` cannot be done by `algorithm`: reduce_scatter and allgather
+/// need one chunk for each rank (ring, two-shot, halving-doubling).
+void check_supported(Collective collective, Algorithm algorithm);
 /// How many a schedule has, as make_schedule counts them (of one-shot, twice as many).
 std::size_t count_transfers(Collective collective, Algorithm algorithm, int ranks,
                             std::span<const int> hosts = {});
 
 /// The schedule of `collective` by `algorithm`. broadcast and barrier use a binomial tree from `root`
-/// (barrier: in and out of rank 0) whatever the algorithm. reduce_scatter and allgather need an algorithm
-/// with one chunk per rank (ring, two-shot, halving-doubling): others throw Error(unsupported), and so do
-/// more than kMaxTransfers. ranks >= 1, a root among them, and `hosts` as in Schedule, else
-/// Error(invalid_argument).
+/// (barrier: in and out of rank 0) whatever the algorithm. Throws what check_supported does, and
+/// Error(unsupported) for more than kMaxTransfers. ranks >= 1, a root among them, and `hosts` as in Schedule,
+/// else Error(invalid_argument).
 Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, int root = 0,
                        std::span<const int> hosts = {}, RankRange listed = {});
 

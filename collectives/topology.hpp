@@ -30,18 +30,6 @@ struct ChunkTrees {
   Tree out;
 };
 
-/// How ranks resemble each other, so that what one does tells what all do. With hosts of as many ranks each,
-/// numbered one host after the other, it is the hosts that do.
-struct Symmetry {
-  enum class Kind {
-    none,
-    rotation,  ///< what rank r does with chunk c and layer l, rank r + 1 does with c + 1 and l + 1
-    exchange,  ///< what rank r does with chunk c, rank r ^ k does with chunk c ^ k, for every k
-  };
-  Kind kind = Kind::none;
-  int chunk_cycle = 1;  ///< runs of this many chunks are counted round, each for itself
-};
-
 /// Trees for every (chunk, layer). Chunks are numbered 0..chunk_count-1; an algorithm that reduce-scatters
 /// has p chunks, chunk k owned by rank k. Rounds are those of an allreduce: a chunk's out-tree comes after
 /// its in-tree.
@@ -54,7 +42,10 @@ struct Topology {
   /// two ranks share one, partial sums between them are not compressed. Empty: no two do, as far as this
   /// matters.
   std::vector<int> hosts{};
-  Symmetry symmetry{};
+  /// Where what one rank does tells what all do: what rank r does with chunk c and layer l, rank r + 1 does
+  /// with c + 1 and l + 1, runs of this many chunks being counted round, each for itself. With hosts of as
+  /// many ranks each, numbered one host after the other, it is the hosts that do. 0: they differ.
+  int chunk_cycle = 0;
 };
 
 /// The hierarchical ones do inside a host what needs no link, and between hosts what their names say.

@@ -7,7 +7,7 @@ namespace gradwire::collectives {
 // shot waits for a receive.
 Topology two_shot_topology(int ranks) {
   Topology topology{.ranks = ranks, .chunk_count = ranks, .layers = 1, .chunks = {}};
-  topology.symmetry = {.kind = Symmetry::Kind::rotation, .chunk_cycle = ranks};
+  topology.chunk_cycle = ranks;
   for (int owner = 0; owner < ranks; ++owner) {
     Tree in = make_star(ranks, owner);
     Tree out = in;

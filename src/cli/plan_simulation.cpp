@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -94,18 +95,25 @@ std::string to_text(const PlanRequest& request, const inspect::Simulation& simul
                      aligned({"what", "simulated"}, {false, false}, rows));
 }
 
-/// A trace for each rank, the list of them, and each rank's host. Returns the command that replays them.
-std::string write_traces(const PlanRequest& request, const SimulationOptions& options) {
-  const SimgridPlatform platform = read_simgrid_platform(options.platform);
-  const auto host_of = [&](int rank) {
-    return static_cast<std::size_t>(request.hosts.empty() ? rank
-                                                          : request.hosts[static_cast<std::size_t>(rank)]);
-  };
-  const std::size_t hosts = host_of(request.ranks - 1) + 1;
+std::size_t host_of(const PlanRequest& request, int rank) {
+  return static_cast<std::size_t>(request.hosts.empty() ? rank
+                                                        : request.hosts[static_cast<std::size_t>(rank)]);
+}
+
+/// Throws Error, UsageError where the plan does not fit on it.
+SimgridPlatform read_platform(const PlanRequest& request, const std::string& file) {
+  SimgridPlatform platform = read_simgrid_platform(file);
+  const std::size_t hosts = host_of(request, request.ranks - 1) + 1;
   if (platform.hosts.size() < hosts) {
-    throw UsageError(fmt::format("the platform '{}' has {}, and {} are needed", options.platform,
+    throw UsageError(fmt::format("the platform '{}' has {}, and {} are needed", file,
                                  count(platform.hosts.size(), "host"), hosts));
   }
+  return platform;
+}
+
+/// A trace for each rank, the list of them, and each rank's host. Returns the command that replays them.
+std::string write_traces(const PlanRequest& request, const SimulationOptions& options,
+                         const SimgridPlatform& platform) {
   std::error_code error;
   std::filesystem::create_directories(options.traces, error);
   const auto folder = std::filesystem::absolute(options.traces, error);
@@ -123,7 +131,7 @@ std::string write_traces(const PlanRequest& request, const SimulationOptions& op
                              const std::string file = folder / fmt::format("rank-{}.txt", rank);
                              write_text(file, trace);
                              traces += file + "\n";
-                             places += platform.hosts[host_of(rank)] + "\n";
+                             places += platform.hosts[host_of(request, rank)] + "\n";
                            });
   });
   write_text(folder / "traces.txt", traces);
@@ -166,12 +174,14 @@ CLI::Option* add_simulation_options(CLI::App& command, SimulationOptions& option
 }
 
 void run_simulation(const PlanRequest& request, const SimulationOptions& options) {
+  std::optional<SimgridPlatform> platform;
+  if (!options.platform.empty()) platform = read_platform(request, options.platform);
   const auto simulation = check_usage([&] {
     return inspect::simulate(request.collective, request.algorithm, request.codec, request.ranks,
                              request.bytes / sizeof(float), options.cluster, request.hosts);
   });
   std::string replay;
-  if (!options.platform.empty()) replay = write_traces(request, options);
+  if (platform) replay = write_traces(request, options, *platform);
   if (!request.json.empty()) write_text(request.json, to_json(request, options.cluster, simulation));
   if (request.json == "-") return;
   std::string text = to_text(request, simulation);

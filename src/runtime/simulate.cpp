@@ -17,8 +17,7 @@
 namespace gradwire::inspect {
 namespace {
 
-/// Ranks of thousands of hosts, and tensors whose segments are events that still fit into memory.
-constexpr int kMostRanks = 1 << 16;
+constexpr int kMostRanks = 4096;  ///< whose trees take half a gigabyte
 constexpr std::size_t kMostElements = std::size_t{1} << 32U;
 
 void require(bool good, const std::string& what, const std::string& advice) {
@@ -78,6 +77,7 @@ void replay_traces(const std::string& collective, const std::string& algorithm, 
   const auto parsed = compress::make_codec(codec);
   const std::array<std::size_t, 1> counts{kind == collectives::Collective::barrier ? 1 : count};
   const auto resolved = collectives::resolve(kind, algorithm, *parsed, counts, ranks, 0, hosts);
+  collectives::check_size(kind, resolved.algorithm, ranks, hosts, ranks, resolved.layout);
   for (int rank = 0; rank < ranks; ++rank) {
     take(rank, collectives::replay_trace(resolved.schedule, resolved.layout, *parsed, cluster, flops, rank));
   }

@@ -69,6 +69,28 @@ TEST(PlanSimulation, RefusesRanksThatNeitherAListNorOneHostStandsFor) {
   EXPECT_THAT(ended.out, HasSubstr("has more steps than this library lists"));
 }
 
+TEST(PlanSimulation, RefusesWhatWouldNotFitIntoMemory) {
+  const Ended ended = gradwire("plan --simulate --ranks 4096 --algorithm tree --bytes 16G");
+  EXPECT_EQ(ended.status, 2);
+  EXPECT_THAT(ended.out, HasSubstr("use a smaller tensor"));
+}
+
+TEST(PlanSimulation, RefusesCollectivesThatAnAlgorithmDoesNotDoHoweverManyRanks) {
+  for (const char* ranks : {"4", "2048"}) {
+    const Ended ended = gradwire(std::string("plan --simulate --collective reduce-scatter --algorithm "
+                                             "hierarchical:ring --bytes 64M --ranks ") +
+                                 ranks);
+    EXPECT_EQ(ended.status, 2);
+    EXPECT_THAT(ended.out, HasSubstr("has no chunk for each rank"));
+  }
+}
+
+TEST(PlanSimulation, LooksAtThePlatformBeforeItPrices) {
+  const Ended ended =
+      gradwire("plan --simulate --ranks 2000 --algorithm halving-doubling --simgrid missing.xml --traces d");
+  EXPECT_THAT(ended.out, HasSubstr("missing.xml' cannot be read"));
+}
+
 TEST(PlanSimulation, WritesTracesHostsAndTheCommand) {
   const TemporaryFolder folder;
   const std::string platform = write(folder, "switch.xml", kSwitch);

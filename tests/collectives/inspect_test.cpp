@@ -119,6 +119,25 @@ TEST(OracleAllreduce, RefusesTensorsThatDoNotMatch) {
   EXPECT_THROW((void)oracle_allreduce("ring", "none", false, {{1}, {2}}, long_one), Error);
 }
 
+TEST(Simulate, RefusesWhatWouldFillTheMemory) {
+  const auto code = [](int ranks, std::size_t count, bool traces) {
+    try {
+      if (traces) {
+        replay_traces("allreduce", "tree", "none", ranks, count, {}, {}, 1e9, [](int, const std::string&) {});
+      } else {
+        (void)simulate("allreduce", "tree", "none", ranks, count, {});
+      }
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return ErrorCode{};
+  };
+  for (const bool traces : {false, true}) {
+    EXPECT_EQ(code(4096, std::size_t{1} << 32U, traces), ErrorCode::unsupported);
+    EXPECT_EQ(code(4097, 1024, traces), ErrorCode::invalid_argument);
+  }
+}
+
 TEST(Names, AreThoseThatParse) {
   EXPECT_THAT(algorithms(), IsSupersetOf({"ring", "two-shot", "tree", "halving-doubling", "one-shot"}));
   EXPECT_THAT(codecs(), IsSupersetOf({"none", "fp16", "bf16", "onebit"}));

@@ -121,6 +121,21 @@ TEST(Schedule, CollectiveNamesRoundTrip) {
   EXPECT_THROW((void)parse_collective("reduce"), Error);
 }
 
+TEST(Schedule, OfOneRankIsItsPartOfTheWhole) {
+  for (const auto& c : every_case()) {
+    SCOPED_TRACE(c.name());
+    const Schedule whole = c.schedule(9);
+    for (int rank = 0; rank < 9; ++rank) {
+      const Schedule part =
+          make_schedule(c.collective, c.algorithm, 9, 0, ragged_hosts(9), {.begin = rank, .end = rank + 1});
+      for (int other = 0; other < 9; ++other) {
+        const auto r = static_cast<std::size_t>(other);
+        EXPECT_EQ(part.steps[r], other == rank ? whole.steps[r] : std::vector<Step>{});
+      }
+    }
+  }
+}
+
 TEST(ChooseAlgorithm, GoesByBytesCodecAndRanks) {
   const auto choose = [](std::size_t bytes, bool lossy, int ranks) {
     return choose_algorithm(Collective::allreduce, bytes, lossy, ranks);
