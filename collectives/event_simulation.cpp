@@ -39,8 +39,7 @@ EventSimulation::EventSimulation(const Schedule& schedule, const Layout& layout,
   }
   const int listed = std::min(schedule.listed.end, all_ranks_);
   const auto hosts = static_cast<std::size_t>(hosts_[static_cast<std::size_t>(listed) - 1]) + 1;
-  way_out_free_.resize(hosts);
-  way_in_free_.resize(hosts);
+  ways_.resize(2 * hosts + static_cast<std::size_t>(listed));
   ranks_.reserve(static_cast<std::size_t>(listed));
   std::vector<std::uint64_t> link_bytes(hosts);
   for (int rank = 0; rank < listed; ++rank) {
@@ -128,14 +127,20 @@ Cost EventSimulation::run() {
   while (!events_.empty()) {
     const Event event = events_.top();
     events_.pop();
+    if (event.way != kNothing) {
+      auto& following = ways_[event.way].events;
+      following.pop_front();
+      if (!following.empty()) events_.push(following.front());
+    }
     now_ = event.at;
     switch (event.what) {
       case What::worked: end_work(event.which); break;
       case What::head: {
         const Frame& frame = frames_[event.which];
-        double& free = way_in_free_[static_cast<std::size_t>(host_of(frame.destination))];
+        const std::uint32_t way = way_in(frame.destination);
+        double& free = ways_[way].free;
         free = std::max(free, now_) + frame.bytes / cluster_.link_rate;
-        happen(free, What::arrived, event.which);
+        happen(free, What::arrived, event.which, way);
         break;
       }
       case What::arrived:
@@ -152,8 +157,25 @@ Cost EventSimulation::run() {
   return cost_;
 }
 
-void EventSimulation::happen(double at, What what, std::size_t which) {
-  events_.push({.at = at, .number = happened_++, .what = what, .which = static_cast<std::uint32_t>(which)});
+std::uint32_t EventSimulation::way_out(int rank) const noexcept {
+  return 2 * static_cast<std::uint32_t>(host_of(rank));
+}
+
+std::uint32_t EventSimulation::way_in(int rank) const noexcept { return way_out(rank) + 1; }
+
+std::uint32_t EventSimulation::own_way(int rank) const noexcept {
+  return static_cast<std::uint32_t>(ways_.size() - ranks_.size()) + static_cast<std::uint32_t>(rank);
+}
+
+void EventSimulation::happen(double at, What what, std::size_t which, std::uint32_t way) {
+  const Event event{
+      .at = at, .number = happened_++, .what = what, .which = static_cast<std::uint32_t>(which), .way = way};
+  if (way != kNothing) {
+    auto& following = ways_[way].events;
+    following.push_back(event);
+    if (following.size() > 1) return;
+  }
+  events_.push(event);
 }
 
 std::uint32_t EventSimulation::next_receive(const Rank& rank, std::uint32_t cell, std::uint32_t from) const {
@@ -267,13 +289,16 @@ void EventSimulation::post(int source, const Transfer& transfer) {
            .instruction = taker.takes.at(key(place.chunk, place.source, send.stage, place.layer)),
            .bytes = static_cast<double>(volume.wire_bytes())};
   if (host_of(source) == host_of(send.peer)) {
-    rank.own_way_free = std::max(rank.own_way_free, now_) + frame.bytes / cluster_.inside_rate;
-    happen(rank.own_way_free + cluster_.inside_latency, What::arrived, number);
+    const std::uint32_t way = own_way(source);
+    double& free = ways_[way].free;
+    free = std::max(free, now_) + frame.bytes / cluster_.inside_rate;
+    happen(free + cluster_.inside_latency, What::arrived, number, way);
   } else {
-    double& free = way_out_free_[static_cast<std::size_t>(host_of(source))];
+    const std::uint32_t way = way_out(source);
+    double& free = ways_[way].free;
     const double start = std::max(free, now_);
     free = start + frame.bytes / cluster_.link_rate;
-    happen(start + cluster_.latency, What::head, number);
+    happen(start + cluster_.latency, What::head, number, way);
   }
 }
 

@@ -58,7 +58,6 @@ class EventSimulation {
     std::uint32_t cell = 0;            ///< that is worked on
     std::uint32_t advanced = 0;        ///< the instruction that it will have come to
     std::uint32_t sending = kNothing;  ///< index of outgoing
-    double own_way_free = 0;           ///< when its way to ranks of its host is
   };
   struct Frame {
     int destination = 0;
@@ -71,11 +70,17 @@ class EventSimulation {
     double at = 0;
     std::uint64_t number = 0;  ///< of two at one time the earlier one is first
     What what = What::worked;
-    std::uint32_t which = 0;  ///< rank, or frame
+    std::uint32_t which = 0;       ///< rank, or frame
+    std::uint32_t way = kNothing;  ///< of a frame
 
     friend bool operator>(const Event& one, const Event& other) noexcept {
       return one.at != other.at ? one.at > other.at : one.number > other.number;
     }
+  };
+  /// Where frames follow each other: only the first of each is among events_, which stay few that way.
+  struct Way {
+    double free = 0;
+    std::deque<Event> events;
   };
   /// How a transfer between two hosts looks from the first of them.
   struct Place {
@@ -94,7 +99,10 @@ class EventSimulation {
   }
 
   void add_rank(const Program& program);
-  void happen(double at, What what, std::size_t which);
+  [[nodiscard]] std::uint32_t way_out(int rank) const noexcept;
+  [[nodiscard]] std::uint32_t way_in(int rank) const noexcept;
+  [[nodiscard]] std::uint32_t own_way(int rank) const noexcept;
+  void happen(double at, What what, std::size_t which, std::uint32_t way = kNothing);
   /// Looks whether the next frame for a peer can be sent, once what its cell waits for has come.
   void offer(Rank& rank, std::uint32_t outgoing);
   /// The same for a cell whose next frame has come.
@@ -118,8 +126,7 @@ class EventSimulation {
   int layers_;
   bool every_rank_;
   std::vector<Rank> ranks_;
-  std::vector<double> way_out_free_;  ///< [host]
-  std::vector<double> way_in_free_;   ///< [host]
+  std::vector<Way> ways_;  ///< out of and into each host, and inside hosts one of each rank
   std::vector<Frame> frames_;
   std::vector<std::uint32_t> free_frames_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
