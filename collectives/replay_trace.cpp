@@ -12,7 +12,9 @@ namespace gradwire::collectives {
 namespace {
 
 /// Receives that are posted before the one that is waited for, so that its frame need not wait for the rank.
-constexpr std::size_t kPostedAhead = 8;
+/// A frame flows once its receive is posted, and SimGrid gives all that flow a share of the link, those of
+/// one stream too, which in truth follow each other: with more, the first of a stream comes with its last.
+constexpr std::size_t kPostedAhead = 4;
 
 std::size_t index(int number) { return static_cast<std::size_t>(number); }
 

@@ -83,7 +83,8 @@ GRADWIRE_EXPORT Description describe(const std::string& collective, const std::s
 
 /// How long `collective` takes on a cluster, segment by segment as the executor runs it, and what it moves.
 /// `hosts` as for describe(); ranks of one host share its link. Throws Error(invalid_argument, unsupported):
-/// of more ranks than a schedule can list, only algorithms in which all hosts do the same can be priced.
+/// up to 4096 ranks; of more than a schedule can list, only algorithms in which all hosts do the same can be
+/// priced, and not what would take gigabytes to simulate.
 GRADWIRE_EXPORT Simulation simulate(const std::string& collective, const std::string& algorithm,
                                     const std::string& codec, int ranks, std::size_t count,
                                     const Cluster& cluster, const std::vector<int>& hosts = {});

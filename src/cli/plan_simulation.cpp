@@ -21,11 +21,11 @@ namespace {
 constexpr double kMicrosecond = 1e-6;
 constexpr double kLongestMicroseconds = 1e9;
 
-/// Leaves out what SimGrid would add, being measured on another cluster's TCP, and lets frames go before
-/// somebody waits for them, as sockets do.
+/// Leaves out what SimGrid would add, being measured on another cluster's TCP, and what it would remember of
+/// frames that nobody waits for.
 constexpr const char* kSimgridOptions =
     "--cfg=network/model:CM02 --cfg=network/crosstraffic:0 --cfg=network/TCP-gamma:0 "
-    "--cfg=smpi/send-is-detached-thresh:131072 --cfg=smpi/async-small-thresh:131072";
+    "--cfg=smpi/send-is-detached-thresh:131072";
 
 std::string count(std::uint64_t number, const char* what) { return trainer::counted(number, what); }
 
