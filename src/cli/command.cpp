@@ -43,10 +43,14 @@ void require_file(const std::string& option, const std::string& file) {
 /// What is wrong with a variable is said here once, and not by each rank.
 void check_variables(const CommunicatorOptions& job) {
   const auto refuse = [](const char* name, const std::string& value, const std::string& allowed) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("{}={} makes no sense{}", name, value, left_out(value)),
+    throw Error(ErrorCode::invalid_argument, fmt::format("{}={} makes no sense", name, value),
                 fmt::format("set {} to {}, or unset it", name, allowed));
   };
+  if (!is_transport(job.transport) && !left_out(job.transport).empty()) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("GRADWIRE_TRANSPORT names {}{}", job.transport, left_out(job.transport)),
+                fmt::format("set it to {}, or unset it", known_transports()));
+  }
   if (!is_transport(job.transport)) refuse("GRADWIRE_TRANSPORT", job.transport, known_transports());
   if (job.link_rate.empty()) return;
   try {
