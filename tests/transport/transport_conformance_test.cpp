@@ -399,8 +399,8 @@ TEST_P(Conformance, AnErrorOfARanksOwnIsALossToTheOthers) {
 }
 
 TEST_P(Conformance, AbortPassesFullQueues) {
+  const auto payload = payload_for(0, 1, 0, wire::kMaxPayload);  // lent until both have ended
   const auto errors = run_ranks(GetParam(), 2, [&](int rank, Endpoint& endpoint) {
-    const auto payload = payload_for(0, 1, 0, wire::kMaxPayload);
     const auto deadline = Clock::now() + (rank == 0 ? milliseconds(200) : milliseconds(5000));
     while (Clock::now() < deadline) {
       endpoint.link(1 - rank).try_send(header_for(rank, 1 - rank, 0), payload);

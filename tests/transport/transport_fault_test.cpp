@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include <csignal>
+#include <cstring>
 #include <thread>
 
 #include "base/unique_fd.hpp"
@@ -26,6 +27,7 @@ struct Report {
   int code = 0;
   int peer = -1;
   bool streaming = false;  ///< not an end yet: the stream runs
+  char text[200] = "";
 };
 
 /// Ranks as processes, each passing frames round a ring for ever.
@@ -70,12 +72,12 @@ class Ring {
   void run(const Flavor& flavor, int rank, int ranks, bool one_idles, int pipe) {
     Report report;
     report.rank = rank;
+    const int next = (rank + 1) % ranks;
+    const int previous = (rank + ranks - 1) % ranks;
+    const auto payload = payload_for(rank, next, 0, 40000);  // lent until the endpoint has ended
     std::unique_ptr<Endpoint> endpoint;
     try {
       endpoint = connect(options_for(flavor, rank, ranks), store_);
-      const int next = (rank + 1) % ranks;
-      const int previous = (rank + ranks - 1) % ranks;
-      const auto payload = payload_for(rank, next, 0, 40000);
       for (std::uint64_t n = 0;; ++n) {
         if (n == 30) {
           report.streaming = true;
@@ -92,6 +94,7 @@ class Ring {
       const Error error = endpoint ? endpoint->abort(cause) : cause;
       report.code = static_cast<int>(error.code());
       report.peer = error.peer().value_or(-1);
+      std::strncpy(report.text, error.what(), sizeof report.text - 1);
     }
     tell(pipe, report);
   }
@@ -115,7 +118,10 @@ class Ring {
 class Fault : public FlavorTest {};
 
 void expect_survivors_to_name(Ring& ring, int ranks, int victim) {
-  for (int i = 0; i < ranks; ++i) EXPECT_TRUE(ring.next_report().streaming);
+  for (int i = 0; i < ranks; ++i) {
+    const Report report = ring.next_report();
+    EXPECT_TRUE(report.streaming) << "rank " << report.rank << " ended: " << report.text;
+  }
   const auto begin = Clock::now();
   ring.kill(victim);
   for (int i = 0; i < ranks - 1; ++i) {

@@ -75,6 +75,28 @@ TEST(UcxLibrary, ItsThreadsTakeNoSignalsOfTheProgram) {
   EXPECT_TRUE(takes(::getpid(), SIGTERM)) << "of the caller's signals none is kept back";
 }
 
+int failures = 0;
+ucs_status_t create_at_last(ucp_context_h context, const ucp_worker_params_t* params, ucp_worker_h* worker) {
+  if (--failures >= 0) return UCS_ERR_NO_DEVICE;
+  return UcxLibrary::get().worker_create(context, params, worker);
+}
+
+TEST(UcxLibrary, ThatFoundADeviceWhichIsGoneLooksAgain) {
+  UcxLibrary library = UcxLibrary::get();
+  library.worker_create = &create_at_last;
+  failures = 2;
+  EXPECT_NO_THROW(UcxWorker(2, 1, library));
+  failures = 1000;
+  try {
+    const UcxWorker worker(2, 1, library);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unsupported);
+    EXPECT_THAT(error.what(), HasSubstr("No such device"));
+  }
+  EXPECT_GT(failures, 900) << "it never gives up";
+}
+
 /// UCX as it is, until memory is short.
 bool is_memory_short = false;
 ucs_status_ptr_t send_if_there_is_memory(ucp_ep_h endpoint, unsigned id, const void* head,

@@ -9,6 +9,7 @@ namespace gradwire::transport {
 namespace {
 
 constexpr unsigned kMessageId = 0;
+constexpr int kAttempts = 5;
 /// For closing all ways: a dead peer's takes as long as the kernel needs to say so.
 constexpr std::chrono::milliseconds kClosePatience{500};
 
@@ -17,11 +18,12 @@ constexpr std::chrono::milliseconds kClosePatience{500};
 UcxWorker::UcxWorker(int world_size, std::uint64_t token, const UcxLibrary& ucx)
     : ucx_(ucx),
       token_(token),
-      context_(make_context(world_size)),
-      worker_(make_worker()),
-      address_(find_address()),
+      context_(nullptr, ucx.cleanup),
+      worker_(nullptr, ucx.worker_destroy),
       ways_(static_cast<std::size_t>(world_size)) {
   closing_.reserve(ways_.size());
+  begin();
+  address_ = find_address();
   const ucs_status_t status = ucx_.worker_get_efd(worker_.get(), &descriptor_);
   if (status != UCS_OK) throw ucx_.error("UCX cannot wake a rank that sleeps", status);
   listen();
@@ -56,15 +58,26 @@ UcxWorker::Context UcxWorker::make_context(int world_size) const {
   return {context, ucx_.cleanup};
 }
 
-UcxWorker::Worker UcxWorker::make_worker() const {
+void UcxWorker::begin() {
+  for (int attempt = 1;; ++attempt) {
+    worker_.reset();
+    context_ = make_context(static_cast<int>(ways_.size()));
+    const ucs_status_t status = make_worker();
+    if (status == UCS_OK) return;
+    // A network device may go between UCX's list of them and its use, as containers' do all the time.
+    if (status != UCS_ERR_NO_DEVICE || attempt == kAttempts) throw ucx_.error("UCX cannot begin", status);
+  }
+}
+
+ucs_status_t UcxWorker::make_worker() {
   ucp_worker_params_t params = {};
   params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE | UCP_WORKER_PARAM_FIELD_FLAGS;
   params.thread_mode = UCS_THREAD_MODE_SERIALIZED;
   params.flags = UCP_WORKER_FLAG_IGNORE_REQUEST_LEAK;
   ucp_worker_h worker = nullptr;
   const ucs_status_t status = ucx_.worker_create(context_.get(), &params, &worker);
-  if (status != UCS_OK) throw ucx_.error("UCX cannot begin", status);
-  return {worker, ucx_.worker_destroy};
+  if (status == UCS_OK) worker_.reset(worker);
+  return status;
 }
 
 std::string UcxWorker::find_address() const {

@@ -102,7 +102,8 @@ class UcxWorker {
                                  std::size_t bytes, const ucp_am_recv_param_t* details);
   static void on_failure(void* self, ucp_ep_h endpoint, ucs_status_t status);
   [[nodiscard]] Context make_context(int world_size) const;
-  [[nodiscard]] Worker make_worker() const;
+  void begin();
+  [[nodiscard]] ucs_status_t make_worker();
   [[nodiscard]] std::string find_address() const;
   void listen();
   void move() noexcept;
