@@ -50,6 +50,9 @@ if ! ip link add "$bridge" type bridge 2>/dev/null; then
 fi
 ip address add "$network.254/24" dev "$bridge"
 ip link set "$bridge" up
+# Small bursts: a large one gives an idle link bytes for nothing. But a fast link must not run out of them before the kernel looks again.
+burst=32kb
+if [[ $rate == *gbit ]]; then burst=256kb; fi
 list=
 for ((i = 0; i < hosts; ++i)); do
   host=gwh$id-$i
@@ -60,9 +63,8 @@ for ((i = 0; i < hosts; ++i)); do
   ip -n "$host" link set eth0 up
   ip -n "$host" link set lo up
   if [[ -n $rate ]]; then
-    # Small bursts: a large one gives an idle link bytes for nothing.
-    tc qdisc add dev "gwv$id-$i" root tbf rate "$rate" burst 32kb latency 100ms
-    tc -n "$host" qdisc add dev eth0 root tbf rate "$rate" burst 32kb latency 100ms
+    tc qdisc add dev "gwv$id-$i" root tbf rate "$rate" burst "$burst" latency 100ms
+    tc -n "$host" qdisc add dev eth0 root tbf rate "$rate" burst "$burst" latency 100ms
   fi
   list+=${list:+,}$host:$per_host
 done
