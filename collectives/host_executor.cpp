@@ -7,54 +7,52 @@
 
 namespace gradwire::collectives {
 
-HostExecutor::HostExecutor(bool average, Program program, Layout layout,
-                           std::shared_ptr<const compress::Codec> codec)
-    : program_(std::move(program)),
-      arithmetic_(average, program_.ranks, program_.layered, std::move(layout), std::move(codec)),
-      frames_(program_.frame_bytes),
-      cells_(program_.cells.size()),
-      peers_(static_cast<std::size_t>(program_.ranks)) {}
+HostExecutor::HostExecutor(std::unique_ptr<CellArithmetic> arithmetic)
+    : arithmetic_(std::move(arithmetic)),
+      cells_(program().cells.size()),
+      peers_(static_cast<std::size_t>(program().ranks)) {}
 
 void HostExecutor::start(std::span<const Buffer> buffers, const wire::Header& prototype,
                          std::uint32_t chunk_base) {
-  arithmetic_.lend(buffers);
+  arithmetic_->start(buffers);
   prototype_ = prototype;
   chunk_base_ = chunk_base;
   std::fill(cells_.begin(), cells_.end(), CellState{});
   std::fill(peers_.begin(), peers_.end(), PeerState{});
   cells_left_ = cells_.size();
-  sends_left_ = program_.sent.frames;
+  sends_left_ = program().sent.frames;
   non_finite_ = false;
-  if (program_.ranks == 1) {
+  if (cells_left_ == 0) arithmetic_->end();
+  if (program().ranks == 1) {
     for (std::uint32_t index = 0; index < cells_.size(); ++index) advance(index);
   }
 }
 
 bool HostExecutor::receives_done(int peer) const noexcept {
   const auto p = static_cast<std::size_t>(peer);
-  return peers_[p].received == program_.receives[p].size();
+  return peers_[p].received == program().receives[p].size();
 }
 
 bool HostExecutor::sends_posted(int peer) const noexcept {
   const auto p = static_cast<std::size_t>(peer);
-  return peers_[p].posted == program_.sends[p].size();
+  return peers_[p].posted == program().sends[p].size();
 }
 
 bool HostExecutor::pump_receives(int peer, Channel& channel) {
   const auto p = static_cast<std::size_t>(peer);
   PeerState& state = peers_[p];
-  const auto& receives = program_.receives[p];
+  const auto& receives = program().receives[p];
   bool moved = false;
   while (state.received < receives.size()) {
     const transport::Frame* frame = channel.link->front();
     if (frame == nullptr) break;
     const auto [index, awaiting] = receives[state.received];
-    const Cell& cell = program_.cells[index];
+    const Cell& cell = this->cell(index);
     CellState& cell_state = cells_[index];
     if (!state.front_checked) {
-      wire::Header due = header_of(cell, awaiting);
+      wire::Header due = header_of(index, awaiting);
       due.sender = static_cast<std::uint32_t>(peer);
-      check_header(frame->header, due, program_.rank, arithmetic_.codec(instruction(cell, awaiting).stage));
+      check_header(frame->header, due, program().rank, arithmetic_->codec(instruction(cell, awaiting).stage));
       state.front_checked = true;
     }
     if (cell_state.next < awaiting) advance(index);
@@ -62,8 +60,9 @@ bool HostExecutor::pump_receives(int peer, Channel& channel) {
     // Results land where a partial sum may still be on its way out.
     const bool overwrites = cell.alias || instruction(cell, awaiting).action == Action::receive_keep;
     if (overwrites && cell_state.outstanding > 0) break;
-    check_payload(frame->payload, arithmetic_.pieces(segment_of(cell)),
-                  arithmetic_.codec(instruction(cell, awaiting).stage), peer);
+    if (!arithmetic_->can_take()) break;
+    check_payload(frame->payload, arithmetic_->pieces(index),
+                  arithmetic_->codec(instruction(cell, awaiting).stage), peer);
     consume(index, *frame);
     channel.link->pop();
     ++state.received;
@@ -77,18 +76,17 @@ bool HostExecutor::pump_receives(int peer, Channel& channel) {
 bool HostExecutor::pump_sends(int peer, Channel& channel) {
   const auto p = static_cast<std::size_t>(peer);
   PeerState& state = peers_[p];
-  const auto& sends = program_.sends[p];
+  const auto& sends = program().sends[p];
   bool moved = false;
   while (state.posted < sends.size()) {
     const auto [index, at] = sends[state.posted];
-    const Cell& cell = program_.cells[index];
-    CellState& cell_state = cells_[index];
+    const CellState& cell_state = cells_[index];
     if (cell_state.next <= at) advance(index);
-    if (cell_state.next <= at) break;
-    const std::span<const std::byte> payload(frame_of(cell), cell_state.frame_bytes);
-    wire::Header header = header_of(cell, at);
-    header.flags = cell_state.non_finite ? wire::kFlagNonFinite : 0;
-    if (!channel.link->try_send(header, payload)) break;
+    if (cell_state.next <= at || !arithmetic_->frame_ready(index)) break;
+    const CellFrame frame = arithmetic_->frame(index);
+    wire::Header header = header_of(index, at);
+    header.flags = cell_state.non_finite || !frame.finite ? wire::kFlagNonFinite : 0;
+    if (!channel.link->try_send(header, frame.payload)) break;
     if (state.posted == 0) state.base = channel.posted;
     ++state.posted;
     ++channel.posted;
@@ -104,7 +102,7 @@ void HostExecutor::reap(int peer, Channel& channel) {
   if (state.reaped == state.posted) return;
   const std::uint64_t completed = channel.link->completed();
   while (state.reaped < state.posted && state.base + state.reaped < completed) {
-    --cells_[program_.sends[p][state.reaped].cell].outstanding;
+    --cells_[program().sends[p][state.reaped].cell].outstanding;
     ++state.reaped;
     --sends_left_;
   }
@@ -112,11 +110,10 @@ void HostExecutor::reap(int peer, Channel& channel) {
 
 /// Runs the cell up to its next receive, or to its end.
 void HostExecutor::advance(std::uint32_t index) {
-  const Cell& cell = program_.cells[index];
-  const Segment& segment = segment_of(cell);
+  const Cell& cell = this->cell(index);
   CellState& state = cells_[index];
   const std::uint32_t end = cell.instruction_end - cell.instruction_begin;
-  load(cell, state);
+  load(index);
   while (state.next < end) {
     const Instruction& now = instruction(cell, state.next);
     switch (now.action) {
@@ -124,15 +121,13 @@ void HostExecutor::advance(std::uint32_t index) {
       case Action::receive_assign:
       case Action::receive_keep: return;
       case Action::send: ++state.outstanding; break;
-      case Action::encode: encoded(state, arithmetic_.encode(segment, now.stage, frame_of(cell))); break;
-      case Action::add_own: arithmetic_.add(segment, {frame_of(cell), state.frame_bytes}, now.stage); break;
-      case Action::assign_own:
-        if (!cell.alias) arithmetic_.assign(segment, {frame_of(cell), state.frame_bytes});
-        break;
-      case Action::finish: note(state, !arithmetic_.finish(segment)); break;
+      case Action::encode: arithmetic_->encode(index, now.stage); break;
+      case Action::add_own: arithmetic_->add_own(index, now.stage); break;
+      case Action::assign_own: arithmetic_->assign_own(index); break;
+      case Action::finish: arithmetic_->finish(index); break;
     }
     ++state.next;
-    if (state.next == end) complete(cell, state);
+    if (state.next == end) complete(index);
   }
 }
 
@@ -143,68 +138,47 @@ bool HostExecutor::can_fuse(const Cell& cell, const Instruction& add, const Inst
 }
 
 void HostExecutor::consume(std::uint32_t index, const transport::Frame& frame) {
-  const Cell& cell = program_.cells[index];
-  const Segment& segment = segment_of(cell);
+  const Cell& cell = this->cell(index);
   CellState& state = cells_[index];
   const Instruction& now = instruction(cell, state.next);
   const std::uint32_t end = cell.instruction_end - cell.instruction_begin;
-  load(cell, state);
-  note(state, (frame.header.flags & wire::kFlagNonFinite) != 0);
+  load(index);
+  if ((frame.header.flags & wire::kFlagNonFinite) != 0) state.non_finite = non_finite_ = true;
   switch (now.action) {
     case Action::receive_add:
       if (state.next + 1 < end && can_fuse(cell, now, instruction(cell, state.next + 1))) {
         ++state.next;  // past the add; the encode is passed below
-        const Stage stage = instruction(cell, state.next).stage;
-        encoded(state, arithmetic_.add_then_encode(segment, frame.payload, stage, frame_of(cell)));
+        arithmetic_->add_then_encode(index, frame.payload, instruction(cell, state.next).stage);
       } else {
-        arithmetic_.add(segment, frame.payload, now.stage);
+        arithmetic_->add(index, frame.payload, now.stage);
       }
       break;
-    case Action::receive_keep:
-      if (!cell.alias) std::copy(frame.payload.begin(), frame.payload.end(), frame_of(cell));
-      state.frame_bytes = static_cast<std::uint32_t>(frame.payload.size());
-      arithmetic_.assign(segment, frame.payload);
-      break;
-    default: arithmetic_.assign(segment, frame.payload); break;
+    case Action::receive_keep: arithmetic_->keep(index, frame.payload); break;
+    default: arithmetic_->assign(index, frame.payload); break;
   }
   ++state.next;
-  if (state.next == end) complete(cell, state);
+  if (state.next == end) complete(index);
 }
 
-void HostExecutor::load(const Cell& cell, CellState& state) {
-  if (state.loaded) return;
-  state.loaded = true;
-  arithmetic_.load(segment_of(cell));
+void HostExecutor::load(std::uint32_t index) {
+  if (std::exchange(cells_[index].loaded, true)) return;
+  arithmetic_->load(index);
 }
 
 /// A partial sum that has left is nobody's result: what it would be in 16 bits says nothing.
-void HostExecutor::complete(const Cell& cell, CellState& state) {
-  --cells_left_;
-  const Instruction& last = program_.instructions[cell.instruction_end - 1];
-  if (last.action == Action::send && last.stage != Stage::result) return;
-  note(state, !arithmetic_.store(segment_of(cell)));
+void HostExecutor::complete(std::uint32_t index) {
+  const Instruction& last = program().instructions[cell(index).instruction_end - 1];
+  if (last.action != Action::send || last.stage == Stage::result) arithmetic_->store(index);
+  if (--cells_left_ == 0) arithmetic_->end();
 }
 
-std::byte* HostExecutor::frame_of(const Cell& cell) {
-  return cell.alias ? arithmetic_.memory(segment_of(cell)) : frames_.data() + cell.frame_offset;
-}
-
-void HostExecutor::encoded(CellState& state, const compress::Encoded& result) noexcept {
-  state.frame_bytes = static_cast<std::uint32_t>(result.bytes);
-  note(state, !result.finite);
-}
-
-void HostExecutor::note(CellState& state, bool non_finite) noexcept {
-  state.non_finite = state.non_finite || non_finite;
-  non_finite_ = non_finite_ || non_finite;
-}
-
-wire::Header HostExecutor::header_of(const Cell& cell, std::uint32_t index) const {
-  const Segment& segment = segment_of(cell);
+wire::Header HostExecutor::header_of(std::uint32_t index, std::uint32_t at) const {
+  const Segment& segment = arithmetic_->segment(index);
+  const Instruction& of = instruction(cell(index), at);
   wire::Header header = prototype_;
-  header.dtype = static_cast<std::uint8_t>(arithmetic_.dtype(segment));
-  header.codec = static_cast<std::uint8_t>(arithmetic_.codec(instruction(cell, index).stage).id());
-  header.layer = instruction(cell, index).layer;
+  header.dtype = static_cast<std::uint8_t>(arithmetic_->dtype(index));
+  header.codec = static_cast<std::uint8_t>(arithmetic_->codec(of.stage).id());
+  header.layer = of.layer;
   header.chunk = chunk_base_ + segment.chunk;
   header.segment = segment.index;
   header.count = static_cast<std::uint32_t>(segment.count);

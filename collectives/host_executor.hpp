@@ -6,7 +6,6 @@
 #include <span>
 #include <vector>
 
-#include "base/aligned_vector.hpp"
 #include "collectives/cell_arithmetic.hpp"
 #include "collectives/layout.hpp"
 #include "collectives/program.hpp"
@@ -33,7 +32,7 @@ struct Channel {
 /// earlier ones have posted or taken everything. The caller (runtime::Engine) sees to that.
 class HostExecutor {
  public:
-  HostExecutor(bool average, Program program, Layout layout, std::shared_ptr<const compress::Codec> codec);
+  explicit HostExecutor(std::unique_ptr<CellArithmetic> arithmetic);
 
   /// Begins a run. `prototype` gives communicator, operation, order hash, sender; `chunk_base` numbers the
   /// chunks of several executions of one operation apart. `buffers` stay valid until finished(), one per
@@ -48,23 +47,30 @@ class HostExecutor {
 
   [[nodiscard]] bool receives_done(int peer) const noexcept;
   [[nodiscard]] bool sends_posted(int peer) const noexcept;
-  /// Every cell has its result and no frame is lent to a link any more.
-  [[nodiscard]] bool finished() const noexcept { return cells_left_ == 0 && sends_left_ == 0; }
-  /// With a lossy codec: a NaN or infinity was encoded or finished here, a frame that carries one came by, or
-  /// a result did not fit into its 16-bit tensor.
-  [[nodiscard]] bool non_finite() const noexcept { return non_finite_; }
+  /// Every cell has its result, and no frame is lent to a link any more.
+  [[nodiscard]] bool finished() const {
+    return cells_left_ == 0 && sends_left_ == 0 && arithmetic_->settled();
+  }
+  /// Of a finished run with a lossy codec: a NaN or infinity was encoded or finished here, a frame that
+  /// carries one came by, or a result did not fit into its 16-bit tensor.
+  [[nodiscard]] bool non_finite() const noexcept { return non_finite_ || arithmetic_->non_finite(); }
+  /// Makes NaNs of a finished run's results and old residuals of its new ones. finished() tells when.
+  void void_results() { arithmetic_->void_results(); }
+  /// Whether something may be ready to be posted, consumed or finished without anything arriving at a link.
+  [[nodiscard]] bool busy() const { return arithmetic_->busy(); }
+  /// Ends a run that will not be finished: afterwards nothing uses its buffers.
+  void abandon() noexcept { arithmetic_->abandon(); }
 
-  [[nodiscard]] const Program& program() const noexcept { return program_; }
-  [[nodiscard]] const Layout& layout() const noexcept { return arithmetic_.layout(); }
-  [[nodiscard]] const compress::Codec& codec() const noexcept { return arithmetic_.codec(); }
+  [[nodiscard]] const Program& program() const noexcept { return arithmetic_->program(); }
+  [[nodiscard]] const Layout& layout() const noexcept { return arithmetic_->layout(); }
+  [[nodiscard]] const compress::Codec& codec() const noexcept { return arithmetic_->codec(); }
 
  private:
   struct CellState {
     std::uint32_t next = 0;         ///< instruction within the cell
     std::uint32_t outstanding = 0;  ///< sends passed whose frames are not yet free again
-    std::uint32_t frame_bytes = 0;
-    bool non_finite = false;
-    bool loaded = false;  ///< 16-bit elements have been widened
+    bool non_finite = false;        ///< a frame said so
+    bool loaded = false;            ///< 16-bit elements have been widened
   };
   struct PeerState {
     std::size_t received = 0;
@@ -74,29 +80,22 @@ class HostExecutor {
     std::uint64_t base = 0;  ///< channel.posted when this run's first frame was posted
   };
 
+  [[nodiscard]] const Cell& cell(std::uint32_t index) const { return program().cells[index]; }
   [[nodiscard]] const Instruction& instruction(const Cell& cell, std::uint32_t index) const {
-    return program_.instructions[cell.instruction_begin + index];
+    return program().instructions[cell.instruction_begin + index];
   }
-  [[nodiscard]] const Segment& segment_of(const Cell& cell) const {
-    return arithmetic_.layout().segments[cell.segment];
-  }
-  [[nodiscard]] std::byte* frame_of(const Cell& cell);
 
   void advance(std::uint32_t index);
-  void complete(const Cell& cell, CellState& state);
-  void load(const Cell& cell, CellState& state);
+  void complete(std::uint32_t index);
+  void load(std::uint32_t index);
   [[nodiscard]] static bool can_fuse(const Cell& cell, const Instruction& add,
                                      const Instruction& next) noexcept;
   void consume(std::uint32_t index, const transport::Frame& frame);
   void reap(int peer, Channel& channel);
-  void encoded(CellState& state, const compress::Encoded& result) noexcept;
-  void note(CellState& state, bool non_finite) noexcept;
   /// Of a frame of this cell that this rank sends, but for its flags.
-  [[nodiscard]] wire::Header header_of(const Cell& cell, std::uint32_t index) const;
+  [[nodiscard]] wire::Header header_of(std::uint32_t index, std::uint32_t at) const;
 
-  Program program_;
-  CellArithmetic arithmetic_;
-  base::AlignedVector<std::byte> frames_;
+  std::unique_ptr<CellArithmetic> arithmetic_;
   std::vector<CellState> cells_;
   std::vector<PeerState> peers_;
 

@@ -49,7 +49,7 @@ class Compiler {
     }
   }
 
-  Program lay_out(const Layout& layout, const compress::Codec& codec, bool layered) {
+  Program lay_out(const Layout& layout, const compress::Codec& codec, bool layered, FrameMemory frames) {
     Program program;
     program.layered = layered;
     std::vector<std::uint32_t> first_cell;
@@ -69,7 +69,7 @@ class Compiler {
                   .instruction_begin = begin,
                   .instruction_end = static_cast<std::uint32_t>(program.instructions.size()),
                   .frame_offset = program.frame_bytes,
-                  .alias = codec.identity() && !layered && pieces == 1};
+                  .alias = frames == FrameMemory::in_tensors && codec.identity() && !layered && pieces == 1};
         // Frames start on cache lines of their own: the executor's memory for them does.
         const std::size_t bytes = chunks_[chunk].encodes_plain
                                       ? std::max(segment.payload_bound, plain_payload(segment))
@@ -180,8 +180,9 @@ class Compiler {
 
 }  // namespace
 
-Program compile(const Schedule& schedule, const Layout& layout, const compress::Codec& codec, int rank) {
-  Program program = Compiler(schedule, rank).lay_out(layout, codec, schedule.layers > 1);
+Program compile(const Schedule& schedule, const Layout& layout, const compress::Codec& codec, int rank,
+                FrameMemory frames) {
+  Program program = Compiler(schedule, rank).lay_out(layout, codec, schedule.layers > 1, frames);
   program.rank = rank;
   program.ranks = schedule.ranks;
   return program;

@@ -78,7 +78,11 @@ struct Program {
   Volume sent_plain;            ///< of that, at Stage::local
 };
 
+/// Whether a frame may be the tensor's own memory.
+enum class FrameMemory : std::uint8_t { in_tensors, apart };
+
 /// Throws Error(unsupported) when a codec of variable size meets segments of several pieces.
-Program compile(const Schedule& schedule, const Layout& layout, const compress::Codec& codec, int rank);
+Program compile(const Schedule& schedule, const Layout& layout, const compress::Codec& codec, int rank,
+                FrameMemory frames = FrameMemory::in_tensors);
 
 }  // namespace gradwire::collectives

@@ -15,6 +15,9 @@
 #include "gradwire/tensor.hpp"
 #include "gradwire/work.hpp"
 
+// What cuda_runtime.h calls cudaStream_t.
+struct CUstream_st;  // NOLINT(readability-identifier-naming)
+
 namespace gradwire {
 
 namespace runtime {
@@ -77,11 +80,15 @@ struct OperationOptions {
   OnNonFinite on_non_finite = OnNonFinite::error;
   int root = 0;           ///< broadcast
   std::uint32_t tag = 0;  ///< any number; ranks whose tags differ for an operation get order_mismatch
+  /// For tensors on a CUDA device, a cudaStream_t of that device; null: its default stream. A run begins
+  /// after what is on this stream when it is submitted, so whatever writes the tensors may still be under way
+  /// then. It ends, like any other, with its Work: whoever has waited for that need not synchronise anything.
+  CUstream_st* stream = nullptr;
 };
 
-/// A tensor of an operation, with its residual: error feedback adds what earlier encodings lost before it
-/// encodes (F. Seide et al., "1-Bit Stochastic Gradient Descent and its Application to Data-Parallel
-/// Distributed Training of Speech DNNs", Interspeech 2014).
+/// A tensor of an operation, with its residual, which is where the tensor is: error feedback adds what
+/// earlier encodings lost before it encodes (F. Seide et al., "1-Bit Stochastic Gradient Descent and its
+/// Application to Data-Parallel Distributed Training of Speech DNNs", Interspeech 2014).
 struct OperationTensor {
   Tensor tensor{};
   /// Error feedback, `tensor.count` float32 or empty (no feedback), in units of the sum over ranks. Read, and

@@ -21,6 +21,9 @@ constexpr std::size_t kExpectedInFlight = 64;
 constexpr std::chrono::milliseconds kClosePatience{2000};
 /// So long between two looks counts as waiting, however long the caller stayed away.
 constexpr std::chrono::milliseconds kAway{50};
+/// A device tells nobody what it has done: it is asked so often.
+constexpr std::chrono::microseconds kShortestNap{50};
+constexpr std::chrono::microseconds kLongestNap{800};
 
 }  // namespace
 
@@ -65,13 +68,16 @@ std::shared_ptr<Operation> Engine::cached(collectives::Collective collective,
                                           std::span<const OperationTensor> tensors,
                                           const OperationOptions& options) {
   const std::string description = describe_operation(collective, tensors, options, hosts(), options_.codec);
+  const Device device = check_place(tensors);
   {
     const std::lock_guard lock(mutex_);
     for (auto entry = cache_.begin(); entry != cache_.end(); ++entry) {
       // Only the cache holds it: nobody can be running it, or about to.
       if (entry->use_count() != 1 || (*entry)->description != description) continue;
+      if ((*entry)->device != device) continue;
       (*entry)->bind(tensors);
       (*entry)->set_tag(options.tag);
+      (*entry)->stream = options.stream;
       std::rotate(entry, entry + 1, cache_.end());  // the last to be dropped
       return cache_.back();
     }
@@ -90,6 +96,7 @@ Work Engine::submit(const std::shared_ptr<Operation>& operation) {
     throw Error(ErrorCode::invalid_argument, "a plan was started again before its last run ended",
                 "wait for the Work first, or make a second plan");
   }
+  operation->note_stream();
   operation->number = next_number_++;
   order_hash_ = chain_hash(order_hash_, operation->fingerprint);
   operation->order_hash = order_hash_;
@@ -166,11 +173,13 @@ void Engine::drive(Enough enough, std::optional<Clock::time_point> deadline) noe
   try {
     // While nobody drove, the caller was busy: that counts as waiting for a moment only.
     if (looked_ != Clock::time_point{}) looked_ = std::max(looked_, Clock::now() - kAway);
+    auto nap = kShortestNap;
     while (!enough()) {
       if (failed_.load()) return;
       if (pass()) {
         stalled_ = {};
         looked_ = {};
+        nap = kShortestNap;
         continue;
       }
       if (enough()) return;
@@ -178,11 +187,20 @@ void Engine::drive(Enough enough, std::optional<Clock::time_point> deadline) noe
       if (looked_ != Clock::time_point{}) stalled_ += now - looked_;
       looked_ = now;
       if (deadline && now >= *deadline) return;
-      if (!endpoint_) return;
       if (stalled_ >= options_.timeout) throw timeout_error();
       auto until = now + (options_.timeout - stalled_);
       if (deadline) until = std::min(until, *deadline);
-      endpoint_->wait(until);
+      if (waits_for_device()) {
+        until = std::min(until, now + nap);
+        nap = std::min(2 * nap, kLongestNap);
+      } else if (!endpoint_) {
+        return;
+      }
+      if (endpoint_) {
+        endpoint_->wait(until);
+      } else {
+        std::this_thread::sleep_until(until);
+      }
     }
   } catch (...) {
     fail(std::current_exception());
@@ -251,8 +269,7 @@ bool Engine::pump() {
 void Engine::retire_finished() {
   std::uint64_t retired = 0;
   for (auto& operation : active_) {
-    if (!operation->finished()) continue;
-    operation->settle();
+    if (!operation->finish()) continue;
     {
       const std::lock_guard lock(mutex_);
       traffic_.wire_bytes_sent += operation->wire_bytes;
@@ -266,6 +283,10 @@ void Engine::retire_finished() {
   std::erase(active_, nullptr);
   in_flight_.store(active_.size());
   changed_.notify_all();
+}
+
+bool Engine::waits_for_device() const {
+  return std::any_of(active_.begin(), active_.end(), [](const auto& operation) { return operation->busy(); });
 }
 
 void Engine::start_progress_thread() {

@@ -41,6 +41,7 @@ void Engine::fail(const std::exception_ptr& thrown) noexcept {
   } catch (...) {
     // No memory even for the message: throw_failure() makes do without.
   }
+  for (const auto& operation : active_) operation->abandon();
   const std::lock_guard lock(mutex_);
   failure_ = std::move(reported);
   failed_.store(true);

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <functional>
-#include <limits>
+#include <optional>
 #include <string_view>
 
 #include <fmt/format.h>
 
 #include "base/fnv1a.hpp"
+#include "collectives/device_arithmetic.hpp"
+#include "collectives/host_arithmetic.hpp"
 #include "collectives/resolve.hpp"
 #include "gradwire/error.hpp"
 
@@ -24,6 +26,10 @@ const std::string& codec_of(const OperationTensor& tensor, const OperationOption
 bool overlap(std::span<const std::byte> one, std::span<const std::byte> other) noexcept {
   return !one.empty() && !other.empty() && std::less<>()(one.data(), other.data() + other.size()) &&
          std::less<>()(other.data(), one.data() + one.size());
+}
+
+std::string name_of(Device device) {
+  return device.is_host() ? "the host" : fmt::format("CUDA device {}", device.number());
 }
 
 void check_tensors(std::span<const OperationTensor> tensors) {
@@ -57,6 +63,19 @@ void check_tensors(std::span<const OperationTensor> tensors) {
   }
 }
 
+/// On the current device.
+void check_device_memory(std::span<const OperationTensor> tensors) {
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const OperationTensor& tensor = tensors[i];
+    if (tensor.tensor.count == 0) continue;
+    compress::require_device_memory(tensor.tensor.data, fmt::format("tensor {}", i));
+    for (const std::span<float> residual : {tensor.residual, tensor.next_residual}) {
+      if (residual.empty()) continue;
+      compress::require_device_memory(residual.data(), fmt::format("a residual of tensor {}", i));
+    }
+  }
+}
+
 }  // namespace
 
 const std::string& codec_in_use(const std::string& asked, const std::string& codec_override) noexcept {
@@ -86,15 +105,58 @@ std::string describe_operation(Collective collective, std::span<const OperationT
   return text;
 }
 
+/// Where the operation's tensors are; its device is the current one.
+std::unique_ptr<collectives::CellArithmetic> make_arithmetic(
+    const Operation& operation, bool average, const collectives::Resolved& resolved,
+    const std::shared_ptr<const compress::Codec>& codec, int rank) {
+  using collectives::FrameMemory;
+  const auto program = [&](FrameMemory frames) {
+    return collectives::compile(resolved.schedule, resolved.layout, *codec, rank, frames);
+  };
+  if (operation.device.is_host()) {
+    return std::make_unique<collectives::HostArithmetic>(average, program(FrameMemory::in_tensors),
+                                                         resolved.layout, codec);
+  }
+  return std::make_unique<collectives::DeviceArithmetic>(average, program(FrameMemory::apart),
+                                                         resolved.layout, codec, operation.device.number(),
+                                                         operation.ready);
+}
+
+Device check_place(std::span<const OperationTensor> tensors) {
+  check_tensors(tensors);
+  const Device first = tensors.empty() ? Device() : tensors.front().tensor.device;
+  for (const OperationTensor& tensor : tensors) {
+    if (tensor.tensor.device == first) continue;
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("an operation has tensors on {} and on {}", name_of(first),
+                            name_of(tensor.tensor.device)),
+                "make an operation for each place");
+  }
+  if (!first.is_host()) {
+    const compress::UseDevice here(first.number());
+    check_device_memory(tensors);
+  }
+  return first;
+}
+
 std::shared_ptr<Operation> build_operation(Collective collective, std::span<const OperationTensor> tensors,
                                            const OperationOptions& options, const Place& place,
                                            const std::string& codec_override) {
-  check_tensors(tensors);
+  const Device device = check_place(tensors);
   if (options.root < 0 || options.root >= place.ranks) {
     throw Error(ErrorCode::invalid_argument, fmt::format("root {} of {} ranks", options.root, place.ranks),
                 "choose a root from 0 to world size - 1");
   }
+  std::optional<compress::UseDevice> here;
   auto operation = std::make_shared<Operation>();
+  if (!device.is_host()) {
+    here.emplace(device.number());
+    compress::require_device("an operation on a device");
+    compress::require_device_stream(options.stream);
+    operation->ready = std::make_shared<compress::Event>();
+  }
+  operation->device = device;
+  operation->stream = options.stream;
   operation->collective = collective;
   operation->on_non_finite = options.on_non_finite;
   operation->description = describe_operation(collective, tensors, options, place.hosts, codec_override);
@@ -117,21 +179,21 @@ std::shared_ptr<Operation> build_operation(Collective collective, std::span<cons
     auto resolved =
         collectives::resolve(collective, options.algorithm, *codec, counts, place.ranks, options.root,
                              place.hosts, {.begin = place.rank, .end = place.rank + 1});
-    auto program = collectives::compile(resolved.schedule, resolved.layout, *codec, place.rank);
     const bool average =
         options.average && (collective == Collective::allreduce || collective == Collective::reduce_scatter);
-    operation->parts.push_back(Part{
-        .algorithm = resolved.algorithm,
-        .executor = collectives::HostExecutor(average, std::move(program), std::move(resolved.layout), codec),
-        .tensors = std::move(indices),
-        .buffers = {},
-        .chunk_base = chunk_base});
+    operation->parts.push_back(Part{.algorithm = resolved.algorithm,
+                                    .executor = collectives::HostExecutor(
+                                        make_arithmetic(*operation, average, resolved, codec, place.rank)),
+                                    .tensors = std::move(indices),
+                                    .buffers = {},
+                                    .chunk_base = chunk_base});
     chunk_base += static_cast<std::uint32_t>(resolved.schedule.chunk_count);
   }
 
   operation->scratch.resize(tensors.size());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    if (tensors[i].tensor.dtype != DType::float32) operation->scratch[i].resize(tensors[i].tensor.count);
+    if (tensors[i].tensor.dtype != DType::float32 && device.is_host())
+      operation->scratch[i].resize(tensors[i].tensor.count);
   }
   for (Part& part : operation->parts) {
     part.buffers.resize(part.tensors.size());
@@ -168,33 +230,39 @@ std::string Operation::name() const {
                      tag == 0 ? std::string() : fmt::format(", tag {}", tag));
 }
 
-bool Operation::finished() const noexcept {
-  return std::all_of(parts.begin(), parts.end(), [](const Part& part) { return part.executor.finished(); });
+void Operation::note_stream() const {
+  if (device.is_host()) return;
+  const compress::UseDevice here(device.number());
+  ready->record(stream);
 }
 
 void Operation::start(wire::Header prototype) {
   prototype.operation = number;
   prototype.order_hash = order_hash;
+  settled = false;
   for (Part& part : parts) part.executor.start(part.buffers, prototype, part.chunk_base);
 }
 
-void Operation::settle() {
+bool Operation::finish() {
+  const auto finished = [this] {
+    return std::all_of(parts.begin(), parts.end(), [](const Part& part) { return part.executor.finished(); });
+  };
+  if (!finished()) return false;
+  if (std::exchange(settled, true)) return true;
   const bool found =
       std::any_of(parts.begin(), parts.end(), [](const Part& part) { return part.executor.non_finite(); });
   non_finite.store(found);
-  if (!found) return;
-  for (const OperationTensor& entry : tensors) {
-    const Tensor& tensor = entry.tensor;
-    if (tensor.dtype == DType::float32) {
-      std::fill_n(static_cast<float*>(tensor.data), tensor.count, std::numeric_limits<float>::quiet_NaN());
-    } else {
-      const std::uint16_t nan = tensor.dtype == DType::bfloat16 ? 0x7FC0 : 0x7E00;
-      std::fill_n(static_cast<std::uint16_t*>(tensor.data), tensor.count, nan);
-    }
-    if (!entry.next_residual.empty()) {
-      std::copy(entry.residual.begin(), entry.residual.end(), entry.next_residual.begin());
-    }
-  }
+  if (!found) return true;
+  for (Part& part : parts) part.executor.void_results();
+  return finished();
+}
+
+bool Operation::busy() const {
+  return std::any_of(parts.begin(), parts.end(), [](const Part& part) { return part.executor.busy(); });
+}
+
+void Operation::abandon() noexcept {
+  for (Part& part : parts) part.executor.abandon();
 }
 
 }  // namespace gradwire::runtime

@@ -10,6 +10,7 @@
 
 #include "collectives/host_executor.hpp"
 #include "collectives/schedule.hpp"
+#include "compress/cuda/device.hpp"
 #include "gradwire/communicator.hpp"
 
 namespace gradwire::runtime {
@@ -35,6 +36,9 @@ struct Operation {
   std::vector<Part> parts;
   std::uint64_t wire_bytes = 0;             ///< sent by one run, headers included
   std::vector<std::vector<float>> scratch;  ///< float32 sums of 16-bit tensors
+  Device device;                            ///< of all tensors
+  std::shared_ptr<compress::Event> ready;   ///< on a device: what a run begins after
+  compress::Stream stream = nullptr;        ///< the caller's
 
   // Run state.
   std::uint32_t number = 0;      ///< sequence number in the communicator
@@ -42,17 +46,24 @@ struct Operation {
   std::atomic<std::uint64_t> submitted{0};
   std::atomic<std::uint64_t> completed{0};
   std::atomic<bool> non_finite{false};
+  bool settled = false;  ///< what a NaN or infinity means for tensors and residuals has been seen to
 
   [[nodiscard]] bool running() const noexcept { return submitted.load() != completed.load(); }
-  [[nodiscard]] bool finished() const noexcept;
+  /// By the thread that submits it, before start(): notes how far the caller's stream has come.
+  void note_stream() const;
   /// Begins all parts.
   void start(wire::Header prototype);
-  /// After the last part: what a NaN or infinity on the way means for tensors and residuals.
-  void settle();
+  /// Whether all of it is done: every part, and what follows from a NaN or infinity on the way.
+  [[nodiscard]] bool finish();
+  /// Whether a part may go on without anything arriving at a link.
+  [[nodiscard]] bool busy() const;
+  /// Gives the buffers back before the end.
+  void abandon() noexcept;
   void set_tag(std::uint32_t new_tag) noexcept;
   /// For messages.
   [[nodiscard]] std::string name() const;
-  /// Points the parts at `tensors`' memory; shapes must be those it was built with.
+  /// Points the parts at `replacement`'s memory, which has passed check_place(); shapes and device must be
+  /// those it was built with.
   void bind(std::span<const OperationTensor> replacement);
 };
 
@@ -65,6 +76,10 @@ struct Place {
   int ranks = 1;
   std::span<const int> hosts;
 };
+
+/// Where all tensors are, residuals included. Throws Error(invalid_argument) when that is not one place, or
+/// memory is missing or not where it should be, Error(unsupported) where no kernel can run.
+Device check_place(std::span<const OperationTensor> tensors);
 
 /// Throws Error(invalid_argument, unsupported).
 std::shared_ptr<Operation> build_operation(collectives::Collective collective,

@@ -7,14 +7,18 @@
 #include <random>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
 
+#include "collectives/device_arithmetic.hpp"
+#include "collectives/host_arithmetic.hpp"
 #include "collectives/host_executor.hpp"
 #include "collectives/oracle.hpp"
 #include "collectives/resolve.hpp"
 #include "fake_network.hpp"
+#include "tests/support/device_copy.hpp"
 #include "tests/support/every_algorithm.hpp"
 #include "tests/support/quick.hpp"
 
@@ -46,11 +50,14 @@ struct Job {
   Collective collective = Collective::allreduce;
   int root = 0;
   std::vector<int> hosts = ragged_hosts(ranks);
+  unsigned devices = 0;  ///< bit r: the tensors of rank r are on CUDA device 0
+
+  [[nodiscard]] bool on_device(int rank) const { return (devices >> static_cast<unsigned>(rank) & 1U) != 0; }
 
   [[nodiscard]] std::string describe() const {
-    return fmt::format("{} {} {} ranks {} hosts {} counts {} capacity {} seed {}", to_string(collective),
-                       algorithm, codec, ranks, fmt::join(hosts, ","), fmt::join(counts, ","), capacity,
-                       seed);
+    return fmt::format("{} {} {} ranks {} hosts {} counts {} capacity {} seed {} devices {:b}",
+                       to_string(collective), algorithm, codec, ranks, fmt::join(hosts, ","),
+                       fmt::join(counts, ","), capacity, seed, devices);
   }
 };
 
@@ -66,9 +73,7 @@ class World {
             resolve(job.collective, job.algorithm, *codec_, job.counts, job.ranks, job.root, job.hosts)) {
     if (mutate) mutate(resolved_.schedule);
     for (int rank = 0; rank < job.ranks; ++rank) {
-      executors_.push_back(std::make_unique<HostExecutor>(
-          job.average, compile(resolved_.schedule, resolved_.layout, *codec_, rank), resolved_.layout,
-          codec_));
+      executors_.push_back(std::make_unique<HostExecutor>(make_arithmetic(rank)));
     }
   }
 
@@ -76,25 +81,40 @@ class World {
   /// nothing can move any more although somebody is not finished.
   bool run(std::vector<RankData>& data) {
     std::vector<std::vector<Buffer>> buffers(data.size());
+    std::vector<std::unique_ptr<DeviceCopy>> copies;
     for (std::size_t rank = 0; rank < data.size(); ++rank) {
+      const auto place = [&](std::vector<float>& floats) {
+        if (!job_.on_device(static_cast<int>(rank))) return floats.data();
+        copies.push_back(std::make_unique<DeviceCopy>(floats, caller_->get()));
+        return copies.back()->data();
+      };
       for (std::size_t i = 0; i < data[rank].tensors.size(); ++i) {
         auto& tensor = data[rank].tensors[i];
         auto& residual = data[rank].residuals[i];
-        float* feedback = residual.empty() ? nullptr : residual.data();
-        buffers[rank].push_back({Tensor(std::span(tensor)), tensor.data(), feedback, feedback});
+        float* const values = place(tensor);
+        float* const feedback = residual.empty() ? nullptr : place(residual);
+        buffers[rank].push_back({Tensor(values, tensor.size(), DType::float32), values, feedback, feedback});
       }
     }
-    return run(buffers);
+    const bool done = run(buffers);
+    for (const auto& copy : copies) copy->fetch(caller_->get());
+    if (caller_) caller_->wait();
+    return done;
   }
 
   bool run(const std::vector<std::vector<Buffer>>& buffers) {
     for (std::size_t rank = 0; rank < buffers.size(); ++rank) {
       const wire::Header prototype{.operation = operation_, .sender = static_cast<std::uint32_t>(rank)};
+      if (job_.on_device(static_cast<int>(rank))) note_callers_stream(caller_->get());
       executors_[rank]->start(buffers[rank], prototype, 0);
     }
     ++operation_;
     int idle = 0;
     while (!std::ranges::all_of(executors_, [](const auto& executor) { return executor->finished(); })) {
+      if (std::ranges::any_of(executors_, [](const auto& executor) { return executor->busy(); })) {
+        idle = 0;
+        std::this_thread::yield();
+      }
       if (++idle > 10'000) return false;
       const int rank = static_cast<int>(random_() % static_cast<unsigned>(job_.ranks));
       for (int peer = 0; peer < job_.ranks; ++peer) {
@@ -112,16 +132,38 @@ class World {
                {.average = job_.average}, data);
   }
 
+  /// What is on this stream now comes before the next operation on devices.
+  void note_callers_stream(compress::Stream stream) const { ready_->record(stream); }
+
+  [[nodiscard]] std::vector<std::uint32_t> digests() const { return network_.digests(); }
   HostExecutor& executor(int rank) { return *executors_[static_cast<std::size_t>(rank)]; }
   [[nodiscard]] const Schedule& schedule() const { return resolved_.schedule; }
   [[nodiscard]] const Layout& layout() const { return resolved_.layout; }
 
  private:
+  std::unique_ptr<CellArithmetic> make_arithmetic(int rank) {
+    const auto program = [&](FrameMemory frames) {
+      return compile(resolved_.schedule, resolved_.layout, *codec_, rank, frames);
+    };
+    if (!job_.on_device(rank)) {
+      return std::make_unique<HostArithmetic>(job_.average, program(FrameMemory::in_tensors),
+                                              resolved_.layout, codec_);
+    }
+    if (!caller_) {
+      caller_ = std::make_unique<compress::OwnStream>();
+      ready_ = std::make_shared<compress::Event>();
+    }
+    return std::make_unique<DeviceArithmetic>(job_.average, program(FrameMemory::apart), resolved_.layout,
+                                              codec_, 0, ready_);
+  }
+
   Job job_;
   FakeNetwork network_;
   std::minstd_rand random_;
   std::shared_ptr<const compress::Codec> codec_;
   Resolved resolved_;
+  std::unique_ptr<compress::OwnStream> caller_;  ///< null: all tensors are on the host
+  std::shared_ptr<compress::Event> ready_;
   std::vector<std::unique_ptr<HostExecutor>> executors_;
   std::uint32_t operation_ = 0;
 };

@@ -5,6 +5,7 @@
 #include <random>
 #include <vector>
 
+#include "base/checksum.hpp"
 #include "collectives/host_executor.hpp"
 #include "transport/transport.hpp"
 
@@ -32,6 +33,19 @@ class FakeNetwork {
     }
   }
 
+  /// Of all that was sent, for each pair of ranks: payloads, in order.
+  [[nodiscard]] std::vector<std::uint32_t> digests() const {
+    std::vector<std::uint32_t> all;
+    for (const Pipe& pipe : pipes_) all.push_back(pipe.digest);
+    return all;
+  }
+
+  /// Frames on their way or waiting to be taken.
+  [[nodiscard]] std::size_t waiting(int from, int to) const {
+    const Pipe& pipe = pipes_[index(from, to)];
+    return pipe.queue.size() + pipe.posted.size();
+  }
+
   std::vector<Channel>& channels(int rank) { return channels_[static_cast<std::size_t>(rank)]; }
 
  private:
@@ -50,6 +64,7 @@ class FakeNetwork {
     std::deque<Stored> queue;
     std::deque<Posted> posted;
     std::uint64_t completed = 0;
+    std::uint32_t digest = 0;
     transport::Frame front;
   };
 
@@ -101,6 +116,7 @@ class FakeNetwork {
     const Posted& posted = pipe.posted.front();
     pipe.queue.push_back(
         {posted.header, {posted.payload.begin(), posted.payload.end()}, static_cast<int>(random_() % 4)});
+    pipe.digest = base::crc32c(posted.payload, pipe.digest);
     pipe.posted.pop_front();
     ++pipe.completed;
   }

@@ -1,0 +1,269 @@
+#include "collectives/device_arithmetic.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "gradwire/error.hpp"
+
+namespace gradwire::collectives {
+namespace {
+
+using compress::copy_on;
+using compress::fill_on;
+using compress::UseDevice;
+
+/// Keeps frames on cache lines of their own, and their elements where kernels have wide accesses.
+constexpr std::size_t kHead = 64;
+/// Enough that the next payload can be taken while earlier ones wait for the device.
+constexpr std::size_t kSlots = 8;
+
+}  // namespace
+
+DeviceArithmetic::DeviceArithmetic(bool average, Program program, Layout layout,
+                                   std::shared_ptr<const compress::Codec> codec, int device,
+                                   std::shared_ptr<const compress::Event> ready)
+    : CellArithmetic(average, std::move(program), std::move(layout), std::move(codec)),
+      device_(device),
+      ready_(std::move(ready)),
+      kernels_(compress::make_device_codec(this->codec().spec())),
+      plain_kernels_(compress::make_device_codec("none")),
+      frames_bytes_(this->program().frame_bytes + kHead * this->program().cells.size()),
+      device_frames_(compress::allocate_device(frames_bytes_)),
+      host_frames_(compress::allocate_pinned(frames_bytes_)),
+      frames_(this->program().cells.size()),
+      nan_(compress::allocate_pinned(sizeof(float))) {
+  if (!this->codec().fixed_size()) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("codec '{}', whose payloads vary in size, on a device", this->codec().spec()),
+                "use a codec of fixed size, or keep the tensors on the host");
+  }
+  std::memset(host_frames_.get(), 0, frames_bytes_);
+  allocate_slots();
+}
+
+DeviceArithmetic::~DeviceArithmetic() { abandon(); }
+
+void DeviceArithmetic::allocate_slots() {
+  std::size_t count = 0;
+  std::size_t largest = 0;
+  for (const auto& receives : program().receives) {
+    count += receives.size();
+    for (const Transfer& transfer : receives) {
+      const Cell& cell = program().cells[transfer.cell];
+      const Stage stage = program().instructions[cell.instruction_begin + transfer.instruction].stage;
+      largest = std::max(largest, payload_bytes(transfer.cell, stage));
+    }
+  }
+  const std::size_t bytes = (largest + kHead - 1) / kHead * kHead;
+  slots_.resize(std::min(count, kSlots));
+  incoming_ = compress::allocate_device(bytes);
+  slot_memory_ = compress::allocate_pinned(bytes * slots_.size());
+  for (std::size_t i = 0; i < slots_.size(); ++i) slots_[i].memory = slot_memory_.get() + i * bytes;
+}
+
+void DeviceArithmetic::begin() {
+  const UseDevice here(device_);
+  last_ = nullptr;
+  ready_->hold(stream_.get());
+  if (!codec().lossy()) return;
+  // One fill of all frames takes less than one for each word in them.
+  fill_on(stream_.get(), device_frames_.get(), std::byte{}, frames_bytes_);
+  result_flag_.clear_on(stream_.get());
+}
+
+void DeviceArithmetic::load(std::uint32_t /*cell*/) {}
+
+void DeviceArithmetic::store(std::uint32_t /*cell*/) {}
+
+void DeviceArithmetic::encode(std::uint32_t cell, Stage stage) {
+  const UseDevice here(device_);
+  const compress::Launch launch = launch_for(cell);
+  std::byte* to = device_payload(cell);
+  for (const Piece& piece : pieces(cell)) {
+    const compress::Encode sum = sum_of(piece, stage);
+    if (stage == Stage::local && codec().lossy()) {
+      compress::finish_sum_on_device(sum, reinterpret_cast<float*>(to), true, launch);
+    } else {
+      kernels(stage).encode(sum, to, launch);
+    }
+    to += codec(stage).max_payload(piece.count);
+  }
+  fetch(cell, stage);
+}
+
+void DeviceArithmetic::add_then_encode(std::uint32_t cell, std::span<const std::byte> payload, Stage stage) {
+  const UseDevice here(device_);
+  const std::byte* from = bring(payload);
+  std::byte* to = device_payload(cell);
+  for (const Piece& piece : pieces(cell)) {
+    kernels_->add_then_encode(from, add_factor(Stage::partial), sum_of(piece, stage), to, launch_for(cell));
+    from += codec().max_payload(piece.count);
+    to += codec().max_payload(piece.count);
+  }
+  fetch(cell, stage);
+}
+
+void DeviceArithmetic::add(std::uint32_t cell, std::span<const std::byte> payload, Stage stage) {
+  const UseDevice here(device_);
+  add_payload(cell, bring(payload), stage);
+}
+
+void DeviceArithmetic::assign(std::uint32_t cell, std::span<const std::byte> payload) {
+  const UseDevice here(device_);
+  assign_payload(cell, bring(payload));
+}
+
+void DeviceArithmetic::keep(std::uint32_t cell, std::span<const std::byte> payload) {
+  const UseDevice here(device_);
+  std::copy(payload.begin(), payload.end(), host_payload(cell));
+  frames_[cell].bytes = static_cast<std::uint32_t>(payload.size());
+  copy_on(stream_.get(), device_payload(cell), host_payload(cell), payload.size());
+  assign_payload(cell, device_payload(cell));
+}
+
+void DeviceArithmetic::add_own(std::uint32_t cell, Stage stage) {
+  const UseDevice here(device_);
+  add_payload(cell, device_payload(cell), stage);
+}
+
+void DeviceArithmetic::assign_own(std::uint32_t cell) {
+  const UseDevice here(device_);
+  assign_payload(cell, device_payload(cell));
+}
+
+void DeviceArithmetic::finish(std::uint32_t cell) {
+  const UseDevice here(device_);
+  const compress::Launch launch{stream_.get(), result_flag_.word()};
+  for (const Piece& piece : pieces(cell)) {
+    compress::finish_sum_on_device(sum_of(piece, Stage::result), sum_at(piece), codec().lossy(), launch);
+  }
+}
+
+void DeviceArithmetic::end() {
+  const UseDevice here(device_);
+  result_flag_.fetch_on(stream_.get());
+  record(ended_);
+}
+
+/// By copies of what has been written already, each twice as long as the one before.
+void DeviceArithmetic::void_results() {
+  const UseDevice here(device_);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(nan_.get(), &nan, sizeof nan);
+  for (const Buffer& buffer : buffers()) {
+    const std::size_t bytes = buffer.tensor.bytes();
+    auto* to = static_cast<std::byte*>(buffer.tensor.data);
+    std::size_t done = std::min(bytes, sizeof nan);
+    copy_on(stream_.get(), to, nan_.get(), done);
+    while (done < bytes) {
+      const std::size_t more = std::min(done, bytes - done);
+      copy_on(stream_.get(), to + done, to, more);
+      done += more;
+    }
+    if (buffer.next_residual != buffer.residual) {
+      copy_on(stream_.get(), buffer.next_residual, buffer.residual, sizeof(float) * buffer.tensor.count);
+    }
+  }
+  record(ended_);
+}
+
+bool DeviceArithmetic::can_take() const { return slots_.empty() || slots_[next_slot_].copied.reached(); }
+
+bool DeviceArithmetic::frame_ready(std::uint32_t cell) const { return frames_[cell].fetched.reached(); }
+
+CellFrame DeviceArithmetic::frame(std::uint32_t cell) noexcept {
+  return {{host_payload(cell), frames_[cell].bytes}, finite(cell)};
+}
+
+bool DeviceArithmetic::settled() const { return ended_.reached(); }
+
+bool DeviceArithmetic::busy() const { return last_ != nullptr && !last_->reached(); }
+
+bool DeviceArithmetic::non_finite() const noexcept {
+  if (!codec().lossy()) return false;
+  if (result_flag_.raised()) return true;
+  for (std::uint32_t cell = 0; cell < frames_.size(); ++cell) {
+    if (!finite(cell)) return true;
+  }
+  return false;
+}
+
+void DeviceArithmetic::abandon() noexcept {
+  try {
+    stream_.wait();
+  } catch (const std::exception&) {
+    // The device is lost, and with it all that was on the stream.
+  }
+}
+
+std::size_t DeviceArithmetic::head_of(std::uint32_t cell) const noexcept {
+  return program().cells[cell].frame_offset + kHead * cell;
+}
+
+std::byte* DeviceArithmetic::device_payload(std::uint32_t cell) const noexcept {
+  return device_frames_.get() + head_of(cell) + kHead;
+}
+
+std::byte* DeviceArithmetic::host_payload(std::uint32_t cell) const noexcept {
+  return host_frames_.get() + head_of(cell) + kHead;
+}
+
+bool DeviceArithmetic::finite(std::uint32_t cell) const noexcept {
+  std::uint32_t raised = 0;
+  std::memcpy(&raised, host_frames_.get() + head_of(cell), sizeof raised);
+  return raised == 0 || !codec().lossy();
+}
+
+std::size_t DeviceArithmetic::payload_bytes(std::uint32_t cell, Stage stage) const noexcept {
+  std::size_t bytes = 0;
+  for (const Piece& piece : pieces(cell)) bytes += codec(stage).max_payload(piece.count);
+  return bytes;
+}
+
+compress::Launch DeviceArithmetic::launch_for(std::uint32_t cell) const noexcept {
+  return {stream_.get(), reinterpret_cast<std::uint32_t*>(device_frames_.get() + head_of(cell))};
+}
+
+/// To the device, by way of a slot that is free.
+const std::byte* DeviceArithmetic::bring(std::span<const std::byte> payload) {
+  const Slot& slot = slots_[next_slot_];
+  next_slot_ = (next_slot_ + 1) % slots_.size();
+  std::copy(payload.begin(), payload.end(), slot.memory);
+  copy_on(stream_.get(), incoming_.get(), slot.memory, payload.size());
+  record(slot.copied);
+  return incoming_.get();
+}
+
+void DeviceArithmetic::add_payload(std::uint32_t cell, const std::byte* payload, Stage stage) {
+  for (const Piece& piece : pieces(cell)) {
+    kernels(stage).decode_add(payload, sum_at(piece), piece.count, add_factor(stage), stream_.get());
+    payload += codec(stage).max_payload(piece.count);
+  }
+}
+
+void DeviceArithmetic::assign_payload(std::uint32_t cell, const std::byte* payload) {
+  for (const Piece& piece : pieces(cell)) {
+    kernels_->decode_assign(payload, sum_at(piece), piece.count, stream_.get());
+    payload += codec().max_payload(piece.count);
+  }
+}
+
+/// The frame that was encoded, with its head, to the host.
+void DeviceArithmetic::fetch(std::uint32_t cell, Stage stage) {
+  const std::size_t bytes = payload_bytes(cell, stage);
+  frames_[cell].bytes = static_cast<std::uint32_t>(bytes);
+  copy_on(stream_.get(), host_frames_.get() + head_of(cell), device_frames_.get() + head_of(cell),
+          kHead + bytes);
+  record(frames_[cell].fetched);
+}
+
+void DeviceArithmetic::record(const compress::Event& event) {
+  event.record(stream_.get());
+  last_ = &event;
+}
+
+}  // namespace gradwire::collectives

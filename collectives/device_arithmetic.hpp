@@ -1,0 +1,100 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "collectives/cell_arithmetic.hpp"
+#include "compress/cuda/device.hpp"
+#include "compress/cuda/device_codec.hpp"
+
+namespace gradwire::collectives {
+
+/// For tensors on a CUDA device. Kernels encode into frames there and decode from there, and frames cross
+/// through pinned memory. All of it goes onto one stream, where what was put earlier is done earlier: only
+/// the host has to ask what is done. While one segment is on the wire another is copied and a third encoded.
+/// Once it is made nothing is allocated, and nothing waits but abandon().
+///
+/// In both memories a frame lies behind a head with a word that kernels raise where something is not finite,
+/// so that one copy brings both.
+class DeviceArithmetic final : public CellArithmetic {
+ public:
+  /// `device` is the current one, and the program's frames are apart from the tensors. A run begins after
+  /// `ready`, which whoever starts it has recorded. Throws Error(unsupported) for a codec of variable size.
+  DeviceArithmetic(bool average, Program program, Layout layout, std::shared_ptr<const compress::Codec> codec,
+                   int device, std::shared_ptr<const compress::Event> ready);
+  ~DeviceArithmetic() override;
+
+  void load(std::uint32_t cell) override;
+  void store(std::uint32_t cell) override;
+  void encode(std::uint32_t cell, Stage stage) override;
+  void add_then_encode(std::uint32_t cell, std::span<const std::byte> payload, Stage stage) override;
+  void add(std::uint32_t cell, std::span<const std::byte> payload, Stage stage) override;
+  void assign(std::uint32_t cell, std::span<const std::byte> payload) override;
+  void keep(std::uint32_t cell, std::span<const std::byte> payload) override;
+  void add_own(std::uint32_t cell, Stage stage) override;
+  void assign_own(std::uint32_t cell) override;
+  void finish(std::uint32_t cell) override;
+  void end() override;
+  void void_results() override;
+
+  [[nodiscard]] bool can_take() const override;
+  [[nodiscard]] bool frame_ready(std::uint32_t cell) const override;
+  [[nodiscard]] CellFrame frame(std::uint32_t cell) noexcept override;
+  [[nodiscard]] bool settled() const override;
+  [[nodiscard]] bool busy() const override;
+  [[nodiscard]] bool non_finite() const noexcept override;
+  void abandon() noexcept override;
+
+ private:
+  /// Where a received payload waits for its copy to the device.
+  struct Slot {
+    std::byte* memory = nullptr;
+    compress::Event copied;
+  };
+  struct FrameState {
+    std::uint32_t bytes = 0;
+    compress::Event fetched;
+  };
+
+  void begin() override;
+  void allocate_slots();
+  /// In either memory.
+  [[nodiscard]] std::size_t head_of(std::uint32_t cell) const noexcept;
+  [[nodiscard]] std::byte* device_payload(std::uint32_t cell) const noexcept;
+  [[nodiscard]] std::byte* host_payload(std::uint32_t cell) const noexcept;
+  [[nodiscard]] bool finite(std::uint32_t cell) const noexcept;
+  [[nodiscard]] std::size_t payload_bytes(std::uint32_t cell, Stage stage) const noexcept;
+  [[nodiscard]] const compress::DeviceCodec& kernels(Stage stage) const noexcept {
+    return stage == Stage::local ? *plain_kernels_ : *kernels_;
+  }
+  [[nodiscard]] compress::Launch launch_for(std::uint32_t cell) const noexcept;
+
+  const std::byte* bring(std::span<const std::byte> payload);
+  void add_payload(std::uint32_t cell, const std::byte* payload, Stage stage);
+  void assign_payload(std::uint32_t cell, const std::byte* payload);
+  void fetch(std::uint32_t cell, Stage stage);
+  void record(const compress::Event& event);
+
+  int device_;
+  std::shared_ptr<const compress::Event> ready_;
+  std::unique_ptr<const compress::DeviceCodec> kernels_;
+  std::unique_ptr<const compress::DeviceCodec> plain_kernels_;
+  std::size_t frames_bytes_;
+  compress::DeviceMemory device_frames_;
+  compress::PinnedMemory host_frames_;
+  std::vector<FrameState> frames_;
+  compress::DeviceMemory incoming_;  ///< the payload that is being decoded
+  compress::PinnedMemory slot_memory_;
+  std::vector<Slot> slots_;
+  std::size_t next_slot_ = 0;
+  compress::NonFiniteFlag result_flag_;  ///< of what is in no frame
+  compress::PinnedMemory nan_;
+  compress::Event ended_;
+  const compress::Event* last_ = nullptr;  ///< recorded
+  compress::OwnStream stream_;
+};
+
+}  // namespace gradwire::collectives
