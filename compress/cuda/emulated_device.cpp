@@ -85,7 +85,7 @@ class Allocations {
     if (after == blocks_.begin()) return -1;
     const auto& [begin, block] = *std::prev(after);
     const auto offset = static_cast<std::size_t>(address - begin);
-    return offset <= block.bytes && bytes <= block.bytes - offset ? block.device : -1;
+    return offset < block.bytes && bytes <= block.bytes - offset ? block.device : -1;
   }
 
  private:

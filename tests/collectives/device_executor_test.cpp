@@ -119,11 +119,11 @@ INSTANTIATE_TEST_SUITE_P(Cases, EveryCollectiveOnDevices, ::testing::ValuesIn(al
 TEST_F(DeviceExecutor, KeepsManySegmentsApart) {
   for (const std::string& algorithm : algorithm_names()) {
     expect_as_on_the_host(
-        {.algorithm = algorithm, .codec = "none", .ranks = 4, .counts = {200'000}, .devices = kAllRanks});
+        {.algorithm = algorithm, .codec = "none", .ranks = 4, .counts = {60'000}, .devices = kAllRanks});
     expect_as_on_the_host({.algorithm = algorithm,
                            .codec = "onebit",
                            .ranks = 5,
-                           .counts = {400'000},
+                           .counts = {150'000},
                            .average = true,
                            .capacity = 2,
                            .devices = 0b01101});

@@ -93,6 +93,8 @@ TEST(EmulatedDevice, TellsMemoryOfDevicesAndOfTheHostApart) {
   std::array<float, 4> host{};
   EXPECT_NO_THROW(require_device_memory(here.get() + 63, "a tensor"));
   EXPECT_EQ(code_of([&] { require_device_memory(host.data(), "a tensor"); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { require_device_memory(here.get() + 64, "a tensor"); }), ErrorCode::invalid_argument)
+      << "what follows may be the host's";
   const UseDevice other(1);
   EXPECT_EQ(code_of([&] { require_device_memory(here.get(), "a tensor"); }), ErrorCode::invalid_argument);
   EXPECT_NO_THROW(require_device_memory(allocate_device(1).get(), "a tensor"));

@@ -135,6 +135,7 @@ TEST_F(DeviceTensor, WaitsForTheCallersStreamAndNeedsNoOtherWait) {
     const OwnStream stream;
     std::vector<float> values(50'000, -1.0F);
     const DeviceCopy copy(values, stream.get());
+    stream.wait();
     for (int round = 0; round < 20; ++round) {
       const float own = static_cast<float>(round + communicator.rank());
       std::fill(values.begin(), values.end(), own);
