@@ -67,6 +67,11 @@ void check_tensors(std::span<const OperationTensor> tensors) {
 void check_device_memory(std::span<const OperationTensor> tensors) {
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const OperationTensor& tensor = tensors[i];
+    if (tensor.tensor.dtype != DType::float32) {
+      throw Error(ErrorCode::unsupported,
+                  fmt::format("tensor {} is of {} and on a device", i, to_string(tensor.tensor.dtype)),
+                  "use float32 there, or copy it to the host");
+    }
     if (tensor.tensor.count == 0) continue;
     compress::require_device_memory(tensor.tensor.data, fmt::format("tensor {}", i));
     for (const std::span<float> residual : {tensor.residual, tensor.next_residual}) {

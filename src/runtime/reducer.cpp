@@ -34,6 +34,12 @@ void append_float32(const Tensor& tensor, std::vector<float>& to) {
 Reducer::Impl::Impl(Communicator communicator, std::vector<NamedTensor> tensors, ReducerOptions options)
     : communicator_(std::move(communicator)), options_(std::move(options)) {
   for (NamedTensor& tensor : tensors) {
+    if (!tensor.tensor.device.is_host()) {
+      throw Error(ErrorCode::unsupported,
+                  fmt::format("tensor '{}' of a Reducer is on CUDA device {}", tensor.name,
+                              tensor.tensor.device.number()),
+                  "run plans on it, or copy it to the host");
+    }
     if (!by_name_.emplace(tensor.name, slots_.size()).second) {
       throw Error(ErrorCode::invalid_argument, fmt::format("two tensors are named '{}'", tensor.name),
                   "residuals are kept by name: give each tensor a name of its own");

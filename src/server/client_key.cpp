@@ -47,6 +47,12 @@ ClientKey::ClientKey(std::string name, Tensor value, std::size_t servers,
 }
 
 std::span<float> ClientKey::floats(Tensor tensor) const {
+  if (!tensor.device.is_host()) {
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format("the key '{}' was given a tensor on CUDA device {}", name_, tensor.device.number()),
+        "copy it to the host: parameter servers take tensors from there");
+  }
   if (tensor.dtype != DType::float32 || tensor.count != count_ ||
       (tensor.data == nullptr && tensor.count > 0)) {
     throw Error(ErrorCode::invalid_argument,

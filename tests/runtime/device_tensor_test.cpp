@@ -294,6 +294,15 @@ TEST_F(DeviceTensor, IsRefusedWhereItIsNot) {
       ErrorCode::invalid_argument, "on CUDA device 0 and on the host");
 }
 
+TEST_F(DeviceTensor, OfSixteenBitsIsRefused) {
+  const auto memory = compress::allocate_device(256);
+  for (const DType dtype : {DType::float16, DType::bfloat16}) {
+    expect_refused(
+        [&](Communicator& alone) { alone.allreduce(Tensor(memory.get(), 100, dtype, Device::cuda(0))); },
+        ErrorCode::unsupported, "float32");
+  }
+}
+
 /// A call without a plan finds its memory looked at as well when it takes an earlier call's operation.
 TEST_F(DeviceTensor, IsLookedAtAgainInEveryCall) {
   const OwnStream stream;
