@@ -52,6 +52,15 @@ TEST_F(ClientErrors, KeysThatWereNotMade) {
                [&] { (void)client_.pull("other", other); });
 }
 
+TEST_F(ClientErrors, TensorsThatAreOnADevice) {
+  const Tensor tensor(value_.data(), value_.size(), DType::float32, Device::cuda(1));
+  const char* words = "CUDA device 1; copy it to the host";
+  expect_error(ErrorCode::unsupported, words, [&] { client_.init("other", tensor); });
+  expect_error(ErrorCode::unsupported, words, [&] { (void)client_.push("key", tensor); });
+  expect_error(ErrorCode::unsupported, words, [&] { (void)client_.pull("key", tensor); });
+  expect_error(ErrorCode::unsupported, words, [&] { (void)client_.push_pull("key", value_, tensor); });
+}
+
 TEST_F(ClientErrors, KeysThatServersCannotBeToldOf) {
   std::vector<float> other(3);
   expect_error(ErrorCode::invalid_argument, "name of 0 bytes", [&] { client_.init("", other); });
