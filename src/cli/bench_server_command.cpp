@@ -86,7 +86,7 @@ void prepare(const CLI::App& app, ServerCommand& command) {
   const auto& link_rate = command.workers.link_rate;
   check_network({}, link_rate);
   auto& transports = command.workers.transport;
-  if (!transports.empty()) options.transports = parse_list(transports, {"shm", "tcp"});  // servers are no ranks
+  if (!transports.empty()) options.transports = parse_list(transports, {"shm", "tcp"});
   // It is the servers that are reached by these.
   transports.clear();
   for (const auto& transport : options.transports) check_network(transport, link_rate);
