@@ -1,13 +1,23 @@
 """bench/simulate prints its tables and draws its pictures, here of 8 ranks and without SimGrid."""
 
+import importlib.machinery
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import unittest
 
 GRADWIRE, ROOT = sys.argv.pop(1), sys.argv.pop(1)
+
+
+def load(name):
+    """A program of bench/ as a module."""
+    loader = importlib.machinery.SourceFileLoader(name, os.path.join(ROOT, "bench", name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
 
 
 class SimulateBench(unittest.TestCase):
@@ -24,6 +34,28 @@ class SimulateBench(unittest.TestCase):
             for name in ("switch-1gbit", "switch-10gbit", "eight-ranks-a-host", "crossing"):
                 self.assertTrue(drawn is None or f"{name}.svg" in drawn, name)
             self.assertEqual(drawn is None, "has no matplotlib" in done.stderr)
+
+    def test_takes_few_ranks_and_no_simgrid(self):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, os.path.join(ROOT, "bench/simulate"), "--gradwire", GRADWIRE, "--ranks", "4", "--pictures", folder]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env={**os.environ, "PATH": folder})
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertIn("there is no smpirun", done.stderr)
+
+    def test_ends_what_takes_too_long(self):
+        done = load("simulate").run(["sh", "-c", "sh -c 'while :; do :; done'"], 1)
+        self.assertEqual(done.returncode, 128 + signal.SIGKILL)
+
+    def test_every_platform_can_be_planned_for(self):
+        platforms = os.path.join(ROOT, "bench/platforms")
+        for name in sorted(os.listdir(platforms)):
+            with self.subTest(name), tempfile.TemporaryDirectory() as folder:
+                command = [GRADWIRE, "plan", "--simulate", "--hosts", "16x8", "--algorithm", "hierarchical:ring", "--bytes", "64K",
+                           "--simgrid", os.path.join(platforms, name), "--traces", folder]  # fmt: skip
+                done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+                self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+                with open(os.path.join(folder, "hosts.txt"), encoding="ascii") as hosts:
+                    self.assertEqual(len(set(hosts.read().split())), 16)
 
     def test_says_what_is_missing(self):
         command = [sys.executable, os.path.join(ROOT, "bench/simulate"), "--gradwire", "/no/such/program"]
