@@ -176,6 +176,8 @@ void Engine::drive(Enough enough, std::optional<Clock::time_point> deadline) noe
     auto nap = kShortestNap;
     while (!enough()) {
       if (failed_.load()) return;
+      // Looked at first: what the device finishes during the pass may have come too late for it.
+      const bool device_worked = waits_for_device();
       if (pass()) {
         stalled_ = {};
         looked_ = {};
@@ -190,7 +192,7 @@ void Engine::drive(Enough enough, std::optional<Clock::time_point> deadline) noe
       if (stalled_ >= options_.timeout) throw timeout_error();
       auto until = now + (options_.timeout - stalled_);
       if (deadline) until = std::min(until, *deadline);
-      if (waits_for_device()) {
+      if (device_worked || waits_for_device()) {
         until = std::min(until, now + nap);
         nap = std::min(2 * nap, kLongestNap);
       } else if (!endpoint_) {
