@@ -79,15 +79,16 @@ class CellArithmetic {
   /// After end(): every tensor becomes NaN, and the residual the next one.
   virtual void void_results() = 0;
 
-  /// Whether one of the functions above can take a payload now.
-  [[nodiscard]] virtual bool can_take() const = 0;
-  /// Whether the frame that encode() makes is there.
-  [[nodiscard]] virtual bool frame_ready(std::uint32_t cell) const = 0;
   [[nodiscard]] virtual CellFrame frame(std::uint32_t cell) noexcept = 0;
+  /// Whether one of the functions above can take a payload now.
+  [[nodiscard]] virtual bool can_take() = 0;
+  /// Whether the frame that encode() makes is there.
+  [[nodiscard]] virtual bool frame_ready(std::uint32_t cell) = 0;
   /// After end() or void_results(): whether everything is done.
-  [[nodiscard]] virtual bool settled() const = 0;
-  /// Whether something is being computed that nobody will tell of when it is done.
-  [[nodiscard]] virtual bool busy() const = 0;
+  [[nodiscard]] virtual bool settled() = 0;
+  /// Whether one of the three above has said no since this was last asked, because something is still being
+  /// computed: nobody will tell when it is done, so the same has to be asked again.
+  [[nodiscard]] virtual bool has_said_no() noexcept = 0;
   /// After settled(): whether something was not finite.
   [[nodiscard]] virtual bool non_finite() const noexcept = 0;
   /// In the midst of a run that nobody ends: returns when the buffers are not used any more.

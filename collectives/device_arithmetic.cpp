@@ -67,7 +67,6 @@ void DeviceArithmetic::allocate_slots() {
 
 void DeviceArithmetic::begin() {
   const UseDevice here(device_);
-  last_ = nullptr;
   ready_->hold(stream_.get());
   if (!codec().lossy()) return;
   // One fill of all frames takes less than one for each word in them.
@@ -146,7 +145,7 @@ void DeviceArithmetic::finish(std::uint32_t cell) {
 void DeviceArithmetic::end() {
   const UseDevice here(device_);
   result_flag_.fetch_on(stream_.get());
-  record(ended_);
+  ended_.record(stream_.get());
 }
 
 /// By copies of what has been written already, each twice as long as the one before.
@@ -168,20 +167,24 @@ void DeviceArithmetic::void_results() {
       copy_on(stream_.get(), buffer.next_residual, buffer.residual, sizeof(float) * buffer.tensor.count);
     }
   }
-  record(ended_);
+  ended_.record(stream_.get());
 }
 
-bool DeviceArithmetic::can_take() const { return slots_.empty() || slots_[next_slot_].copied.reached(); }
+bool DeviceArithmetic::can_take() { return slots_.empty() || reached(slots_[next_slot_].copied); }
 
-bool DeviceArithmetic::frame_ready(std::uint32_t cell) const { return frames_[cell].fetched.reached(); }
+bool DeviceArithmetic::frame_ready(std::uint32_t cell) { return reached(frames_[cell].fetched); }
 
 CellFrame DeviceArithmetic::frame(std::uint32_t cell) noexcept {
   return {{host_payload(cell), frames_[cell].bytes}, finite(cell)};
 }
 
-bool DeviceArithmetic::settled() const { return ended_.reached(); }
+bool DeviceArithmetic::settled() { return reached(ended_); }
 
-bool DeviceArithmetic::busy() const { return last_ != nullptr && !last_->reached(); }
+bool DeviceArithmetic::reached(const compress::Event& event) {
+  if (event.reached()) return true;
+  said_no_ = true;
+  return false;
+}
 
 bool DeviceArithmetic::non_finite() const noexcept {
   if (!codec().lossy()) return false;
@@ -234,7 +237,7 @@ const std::byte* DeviceArithmetic::bring(std::span<const std::byte> payload) {
   next_slot_ = (next_slot_ + 1) % slots_.size();
   std::copy(payload.begin(), payload.end(), slot.memory);
   copy_on(stream_.get(), incoming_.get(), slot.memory, payload.size());
-  record(slot.copied);
+  slot.copied.record(stream_.get());
   return incoming_.get();
 }
 
@@ -258,12 +261,7 @@ void DeviceArithmetic::fetch(std::uint32_t cell, Stage stage) {
   frames_[cell].bytes = static_cast<std::uint32_t>(bytes);
   copy_on(stream_.get(), host_frames_.get() + head_of(cell), device_frames_.get() + head_of(cell),
           kHead + bytes);
-  record(frames_[cell].fetched);
-}
-
-void DeviceArithmetic::record(const compress::Event& event) {
-  event.record(stream_.get());
-  last_ = &event;
+  frames_[cell].fetched.record(stream_.get());
 }
 
 }  // namespace gradwire::collectives

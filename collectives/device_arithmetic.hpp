@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "collectives/cell_arithmetic.hpp"
@@ -40,11 +41,11 @@ class DeviceArithmetic final : public CellArithmetic {
   void end() override;
   void void_results() override;
 
-  [[nodiscard]] bool can_take() const override;
-  [[nodiscard]] bool frame_ready(std::uint32_t cell) const override;
+  [[nodiscard]] bool can_take() override;
+  [[nodiscard]] bool frame_ready(std::uint32_t cell) override;
   [[nodiscard]] CellFrame frame(std::uint32_t cell) noexcept override;
-  [[nodiscard]] bool settled() const override;
-  [[nodiscard]] bool busy() const override;
+  [[nodiscard]] bool settled() override;
+  [[nodiscard]] bool has_said_no() noexcept override { return std::exchange(said_no_, false); }
   [[nodiscard]] bool non_finite() const noexcept override;
   void abandon() noexcept override;
 
@@ -76,7 +77,7 @@ class DeviceArithmetic final : public CellArithmetic {
   void add_payload(std::uint32_t cell, const std::byte* payload, Stage stage);
   void assign_payload(std::uint32_t cell, const std::byte* payload);
   void fetch(std::uint32_t cell, Stage stage);
-  void record(const compress::Event& event);
+  bool reached(const compress::Event& event);
 
   int device_;
   std::shared_ptr<const compress::Event> ready_;
@@ -93,7 +94,7 @@ class DeviceArithmetic final : public CellArithmetic {
   compress::NonFiniteFlag result_flag_;  ///< of what is in no frame
   compress::PinnedMemory nan_;
   compress::Event ended_;
-  const compress::Event* last_ = nullptr;  ///< recorded
+  bool said_no_ = false;
   compress::OwnStream stream_;
 };
 

@@ -29,11 +29,11 @@ class HostArithmetic final : public CellArithmetic {
   void end() override {}
   void void_results() override;
 
-  [[nodiscard]] bool can_take() const override { return true; }
-  [[nodiscard]] bool frame_ready(std::uint32_t /*cell*/) const override { return true; }
+  [[nodiscard]] bool can_take() override { return true; }
+  [[nodiscard]] bool frame_ready(std::uint32_t /*cell*/) override { return true; }
   [[nodiscard]] CellFrame frame(std::uint32_t cell) noexcept override;
-  [[nodiscard]] bool settled() const override { return true; }
-  [[nodiscard]] bool busy() const override { return false; }
+  [[nodiscard]] bool settled() override { return true; }
+  [[nodiscard]] bool has_said_no() noexcept override { return false; }
   [[nodiscard]] bool non_finite() const noexcept override { return non_finite_; }
   void abandon() noexcept override {}
 

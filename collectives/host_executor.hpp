@@ -48,16 +48,15 @@ class HostExecutor {
   [[nodiscard]] bool receives_done(int peer) const noexcept;
   [[nodiscard]] bool sends_posted(int peer) const noexcept;
   /// Every cell has its result, and no frame is lent to a link any more.
-  [[nodiscard]] bool finished() const {
-    return cells_left_ == 0 && sends_left_ == 0 && arithmetic_->settled();
-  }
+  [[nodiscard]] bool finished() { return cells_left_ == 0 && sends_left_ == 0 && arithmetic_->settled(); }
   /// Of a finished run with a lossy codec: a NaN or infinity was encoded or finished here, a frame that
   /// carries one came by, or a result did not fit into its 16-bit tensor.
   [[nodiscard]] bool non_finite() const noexcept { return non_finite_ || arithmetic_->non_finite(); }
   /// Makes NaNs of a finished run's results and old residuals of its new ones. finished() tells when.
   void void_results() { arithmetic_->void_results(); }
-  /// Whether something may be ready to be posted, consumed or finished without anything arriving at a link.
-  [[nodiscard]] bool busy() const { return arithmetic_->busy(); }
+  /// Whether, since this was last asked, something was not posted, consumed or finished that may be when it
+  /// is tried again, although nothing arrives at a link.
+  [[nodiscard]] bool has_said_no() noexcept { return arithmetic_->has_said_no(); }
   /// Ends a run that will not be finished: afterwards nothing uses its buffers.
   void abandon() noexcept { arithmetic_->abandon(); }
 

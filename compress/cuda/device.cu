@@ -12,6 +12,9 @@ namespace {
 /// Compute capability 8.0: what the kernels are built for at the least.
 constexpr int kOldestMajor = 8;
 
+/// Not on the library's own threads.
+thread_local bool gives_back = true;
+
 ErrorCode code_of(cudaError_t status) {
   switch (status) {
     case cudaErrorNoDevice:
@@ -172,7 +175,9 @@ void require_device_memory(const void* pointer, std::string_view what) {
               "give memory of the device that is current in this thread (cudaMalloc, cudaSetDevice)");
 }
 
-UseDevice::UseDevice(int device) : before_(current_device()) {
+UseDevice::UseDevice(int device) {
+  const int current = current_device();
+  if (device == current) return;
   int devices = 0;
   check_cuda(cudaGetDeviceCount(&devices), "count the devices");
   if (device < 0 || device >= devices) {
@@ -180,9 +185,13 @@ UseDevice::UseDevice(int device) : before_(current_device()) {
                 "there is no CUDA device " + std::to_string(device) + " among " + std::to_string(devices),
                 "number them from 0, as CUDA_VISIBLE_DEVICES leaves them");
   }
-  if (device != before_) check_cuda(cudaSetDevice(device), "make a device the current one");
+  check_cuda(cudaSetDevice(device), "make a device the current one");
+  before_ = current;
 }
-UseDevice::~UseDevice() { (void)cudaSetDevice(before_); }
+UseDevice::~UseDevice() {
+  if (gives_back && before_ != kUnchanged) (void)cudaSetDevice(before_);
+}
+void UseDevice::leave_current_on_this_thread() noexcept { gives_back = false; }
 
 void FreeDevice::operator()(std::byte* memory) const noexcept { (void)cudaFree(memory); }
 void FreePinned::operator()(std::byte* memory) const noexcept { (void)cudaFreeHost(memory); }

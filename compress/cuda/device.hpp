@@ -37,8 +37,13 @@ class UseDevice {
   UseDevice(const UseDevice&) = delete;
   UseDevice& operator=(const UseDevice&) = delete;
 
+  /// From now on, on this thread, the last one used stays the current one. For threads of our own: to make a
+  /// device current again that nobody ever used would put a context on it.
+  static void leave_current_on_this_thread() noexcept;
+
  private:
-  int before_ = 0;
+  static constexpr int kUnchanged = -1;
+  int before_ = kUnchanged;
 };
 
 /// Throws unless the stream belongs to the current device. A runtime or driver older than CUDA 12.8 cannot

@@ -1,6 +1,7 @@
 #include "compress/cuda/emulated_device.hpp"
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
@@ -31,6 +32,9 @@ constexpr int kFresh = 0xFD;
 constexpr int kLatenessMicroseconds = 60;
 
 thread_local int current = 0;
+/// Not on the library's own threads.
+thread_local bool gives_back = true;
+std::atomic<bool> just_missed{false};
 
 /// Opens and closes all streams.
 class Gate {
@@ -108,6 +112,7 @@ struct Point {
   std::condition_variable changed;
   std::uint64_t recorded = 0;
   std::uint64_t reached = 0;
+  std::uint64_t missed = 0;  ///< the last record of which somebody was told that it was not reached
   Clock::time_point when;
 
   void reach(std::uint64_t record) {
@@ -236,21 +241,27 @@ void require_kernel_memory(const void* pointer, std::size_t bytes) {
 StreamsStandStill::StreamsStandStill() { gate().close(); }
 StreamsStandStill::~StreamsStandStill() { gate().open(); }
 
+EventsAreJustMissed::EventsAreJustMissed() { just_missed.store(true); }
+EventsAreJustMissed::~EventsAreJustMissed() { just_missed.store(false); }
+
 }  // namespace emulated
 
 std::string why_no_device() { return {}; }
 void require_device(std::string_view /*purpose*/) {}
 std::string describe_device() { return "emulated on the host, for tests"; }
 
-UseDevice::UseDevice(int device) : before_(current) {
+UseDevice::UseDevice(int device) {
   if (device < 0 || device >= emulated::kDevices) {
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("there is no CUDA device {} among {}", device, emulated::kDevices),
                 "number them from 0");
   }
-  current = device;
+  if (device != current) before_ = std::exchange(current, device);
 }
-UseDevice::~UseDevice() { current = before_; }
+UseDevice::~UseDevice() {
+  if (gives_back && before_ != kUnchanged) current = before_;
+}
+void UseDevice::leave_current_on_this_thread() noexcept { gives_back = false; }
 
 void require_device_stream(Stream stream) { require_stream_of(current, at(stream)); }
 
@@ -313,8 +324,13 @@ void Event::hold(Stream stream) const {
 }
 
 bool Event::reached() const {
-  const std::lock_guard lock(event_->point->mutex);
-  return event_->point->reached == event_->point->recorded;
+  Point& point = *event_->point;
+  std::unique_lock lock(point.mutex);
+  if (just_missed.load() && std::exchange(point.missed, point.recorded) != point.recorded) {
+    point.changed.wait(lock, [&] { return point.reached == point.recorded; });
+    return false;
+  }
+  return point.reached == point.recorded;
 }
 
 void Event::wait() const {

@@ -29,4 +29,13 @@ class StreamsStandStill {
   StreamsStandStill& operator=(const StreamsStandStill&) = delete;
 };
 
+/// While one of these lives, an event is reached just after it was first asked, which says that it was not.
+class EventsAreJustMissed {
+ public:
+  EventsAreJustMissed();
+  ~EventsAreJustMissed();
+  EventsAreJustMissed(const EventsAreJustMissed&) = delete;
+  EventsAreJustMissed& operator=(const EventsAreJustMissed&) = delete;
+};
+
 }  // namespace gradwire::compress::emulated

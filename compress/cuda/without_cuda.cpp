@@ -23,6 +23,7 @@ void require_device_memory(const void* /*pointer*/, std::string_view /*what*/) {
 
 UseDevice::UseDevice(int /*device*/) { refuse(); }
 UseDevice::~UseDevice() = default;
+void UseDevice::leave_current_on_this_thread() noexcept {}
 
 void FreeDevice::operator()(std::byte* /*memory*/) const noexcept {}
 void FreePinned::operator()(std::byte* /*memory*/) const noexcept {}

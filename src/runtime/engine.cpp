@@ -176,8 +176,6 @@ void Engine::drive(Enough enough, std::optional<Clock::time_point> deadline) noe
     auto nap = kShortestNap;
     while (!enough()) {
       if (failed_.load()) return;
-      // Looked at first: what the device finishes during the pass may have come too late for it.
-      const bool device_worked = waits_for_device();
       if (pass()) {
         stalled_ = {};
         looked_ = {};
@@ -192,7 +190,7 @@ void Engine::drive(Enough enough, std::optional<Clock::time_point> deadline) noe
       if (stalled_ >= options_.timeout) throw timeout_error();
       auto until = now + (options_.timeout - stalled_);
       if (deadline) until = std::min(until, *deadline);
-      if (device_worked || waits_for_device()) {
+      if (awaits_device()) {
         until = std::min(until, now + nap);
         nap = std::min(2 * nap, kLongestNap);
       } else if (!endpoint_) {
@@ -287,8 +285,11 @@ void Engine::retire_finished() {
   changed_.notify_all();
 }
 
-bool Engine::waits_for_device() const {
-  return std::any_of(active_.begin(), active_.end(), [](const auto& operation) { return operation->busy(); });
+/// Not whether a device is at work: what it has finished since the pass looked at it is done too late for
+/// that pass, and nothing would tell of it.
+bool Engine::awaits_device() noexcept {
+  return std::count_if(active_.begin(), active_.end(),
+                       [](const auto& operation) { return operation->awaits_device(); }) > 0;
 }
 
 void Engine::start_progress_thread() {
@@ -299,6 +300,7 @@ void Engine::start_progress_thread() {
 }
 
 void Engine::run_progress_thread() {
+  compress::UseDevice::leave_current_on_this_thread();
   std::unique_lock lock(mutex_);
   while (!stopping_.load()) {
     if (failed_.load() || driving_ || (!has_submissions_.load() && in_flight_.load() == 0)) {

@@ -78,7 +78,7 @@ class Engine final : public base::WorkSource, public std::enable_shared_from_thi
   bool take_submissions();
   bool pump();
   void retire_finished();
-  [[nodiscard]] bool waits_for_device() const;
+  [[nodiscard]] bool awaits_device() noexcept;
   void run_progress_thread();
 
   // engine_failure.cpp

@@ -250,7 +250,7 @@ void Operation::start(wire::Header prototype) {
 
 bool Operation::finish() {
   const auto finished = [this] {
-    return std::all_of(parts.begin(), parts.end(), [](const Part& part) { return part.executor.finished(); });
+    return std::all_of(parts.begin(), parts.end(), [](Part& part) { return part.executor.finished(); });
   };
   if (!finished()) return false;
   if (std::exchange(settled, true)) return true;
@@ -262,8 +262,11 @@ bool Operation::finish() {
   return finished();
 }
 
-bool Operation::busy() const {
-  return std::any_of(parts.begin(), parts.end(), [](const Part& part) { return part.executor.busy(); });
+bool Operation::awaits_device() noexcept {
+  if (device.is_host()) return false;
+  // All of them are asked: each forgets its answer.
+  return std::count_if(parts.begin(), parts.end(), [](Part& part) { return part.executor.has_said_no(); }) >
+         0;
 }
 
 void Operation::abandon() noexcept {

@@ -55,8 +55,8 @@ struct Operation {
   void start(wire::Header prototype);
   /// Whether all of it is done: every part, and what follows from a NaN or infinity on the way.
   [[nodiscard]] bool finish();
-  /// Whether a part may go on without anything arriving at a link.
-  [[nodiscard]] bool busy() const;
+  /// Whether, since this was last asked, a part has put something off until its device has come further.
+  [[nodiscard]] bool awaits_device() noexcept;
   /// Gives the buffers back before the end.
   void abandon() noexcept;
   void set_tag(std::uint32_t new_tag) noexcept;

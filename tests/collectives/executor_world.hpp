@@ -111,7 +111,7 @@ class World {
     ++operation_;
     int idle = 0;
     while (!std::ranges::all_of(executors_, [](const auto& executor) { return executor->finished(); })) {
-      if (std::ranges::any_of(executors_, [](const auto& executor) { return executor->busy(); })) {
+      if (std::ranges::any_of(executors_, [](const auto& executor) { return executor->has_said_no(); })) {
         idle = 0;
         std::this_thread::yield();
       }

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <thread>
 
 #include "compress/cuda/device_codec.hpp"
 #include "gradwire/error.hpp"
@@ -117,6 +118,36 @@ TEST(EmulatedDevice, HasTwoDevicesEachWithItsStreams) {
   EXPECT_EQ(code_of([&] { event.record(nullptr); }), ErrorCode::invalid_argument);
   EXPECT_NO_THROW(event.hold(here.get()));
   here.wait();
+}
+
+TEST(EmulatedDevice, IsLeftCurrentOnAThreadThatAsksForIt) {
+  std::thread thread([] {
+    const Event of_first;
+    { const UseDevice other(1); }
+    EXPECT_NO_THROW(of_first.record(nullptr));
+    UseDevice::leave_current_on_this_thread();
+    { const UseDevice other(1); }
+    EXPECT_EQ(code_of([&] { of_first.record(nullptr); }), ErrorCode::invalid_argument);
+    EXPECT_NO_THROW(Event().record(nullptr));
+  });
+  thread.join();
+}
+
+TEST(EmulatedDevice, SaysNoOnceWhereEventsAreJustMissed) {
+  const OwnStream stream;
+  const Event event;
+  {
+    const emulated::EventsAreJustMissed missed;
+    EXPECT_TRUE(event.reached()) << "it was never recorded";
+    for (int round = 0; round < 3; ++round) {
+      event.record(stream.get());
+      EXPECT_FALSE(event.reached());
+      EXPECT_TRUE(event.reached());
+    }
+  }
+  event.record(stream.get());
+  event.wait();
+  EXPECT_TRUE(event.reached());
 }
 
 TEST(EmulatedDevice, KernelsTouchDeviceMemoryAlone) {
