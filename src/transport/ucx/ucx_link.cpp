@@ -13,6 +13,8 @@ namespace {
 constexpr std::uint64_t kCreditStep = 4;
 /// For the answer to a goodbye from a peer that has taken all but the last frames.
 constexpr std::chrono::milliseconds kGoodbyePatience{250};
+/// For the answer to an end from a peer that has ended, too: it is gone if it was answered before it heard.
+constexpr std::chrono::milliseconds kEndedPatience{50};
 /// After so many moves a worker has seen all that lay there before the first, though others keep it busy.
 constexpr std::uint64_t kMovesToSeeAll = 4096;
 
@@ -249,11 +251,14 @@ bool UcxLink::is_flushed() noexcept {
   if (status != UCS_OK && status != UCS_INPROGRESS) return true;
   // UCX tells when bytes have left this process, not when they have arrived: closing could still lose them.
   const bool has_left = status == UCS_OK;
-  if (own_end_ != LinkEnd::Kind::goodbye) return has_left && is_heard_;
+  const auto waited = Clock::now() - own_end_at_;
+  if (own_end_ != LinkEnd::Kind::goodbye) {
+    return has_left && (is_heard_ || (peer_end_.is_failure() && waited >= kEndedPatience));
+  }
   // Whoever says goodbye, too, needs nothing more.
   if (has_left && (is_heard_ || peer_end_.kind != LinkEnd::Kind::open)) return true;
   // The peer may compute for long, and over TCP UCX's flush, too, takes its help.
-  return outbox_.untaken() < kCreditStep && Clock::now() - own_end_at_ >= kGoodbyePatience;
+  return outbox_.untaken() < kCreditStep && waited >= kGoodbyePatience;
 }
 
 void UcxLink::shut() noexcept {
