@@ -14,7 +14,7 @@ namespace {
 constexpr std::array kCollectives{Collective::allreduce, Collective::reduce_scatter, Collective::allgather,
                                   Collective::broadcast, Collective::barrier};
 
-constexpr std::size_t kOneShotBytes = 8 * 1024;  ///< that a rank sends in all
+constexpr std::size_t kOneShotBytes = 8 * 1024;  ///< that the ranks of a host send in all
 constexpr std::size_t kTwoShotScatterBytes =
     64 * 1024;                     ///< payload up to which a plain reduce-scatter saves hops
 constexpr int kTwoShotRanks = 32;  ///< beyond, p-1 messages a rank and shot cost more than hops
@@ -127,11 +127,16 @@ Algorithm choose_hierarchical(bool lossy, int hosts) noexcept {
   return lossy && hosts <= kTwoShotRanks ? Algorithm::hierarchical_two_shot : Algorithm::hierarchical_ring;
 }
 
-Algorithm choose_algorithm(Collective collective, std::size_t payload_bytes, bool lossy, int ranks) noexcept {
+Algorithm choose_algorithm(Collective collective, std::size_t payload_bytes, bool lossy, int ranks,
+                           int hosts) noexcept {
   if (rooted(collective)) return Algorithm::tree;
   if (ranks <= 1) return Algorithm::ring;
   if (collective == Collective::allreduce) {
-    if (payload_bytes <= kOneShotBytes / static_cast<std::size_t>(ranks - 1)) return Algorithm::one_shot;
+    const bool shared = hosts > 1 && hosts < ranks;
+    const int sharers = shared ? (ranks + hosts - 1) / hosts : 1;
+    const auto copies = static_cast<std::size_t>(ranks - 1) * static_cast<std::size_t>(sharers);
+    if (payload_bytes <= kOneShotBytes / copies) return Algorithm::one_shot;
+    if (shared) return choose_hierarchical(lossy, hosts);
     return lossy && ranks <= kTwoShotRanks ? Algorithm::two_shot : Algorithm::ring;
   }
   const bool two_shot = lossy || payload_bytes <= kTwoShotScatterBytes;

@@ -28,6 +28,12 @@ bool overlap(std::span<const std::byte> one, std::span<const std::byte> other) n
          std::less<>()(other.data(), one.data() + one.size());
 }
 
+/// Whether several ranks share one of several hosts.
+bool are_shared(std::span<const int> hosts) noexcept {
+  const int count = hosts.empty() ? 0 : *std::ranges::max_element(hosts) + 1;
+  return count > 1 && static_cast<std::size_t>(count) < hosts.size();
+}
+
 std::string name_of(Device device) {
   return device.is_host() ? "the host" : fmt::format("CUDA device {}", device.number());
 }
@@ -96,7 +102,7 @@ std::string describe_operation(Collective collective, std::span<const OperationT
                                const std::string& codec_override) {
   std::string text = fmt::format("{} {}", to_string(collective), options.algorithm);
   // Ranks that disagree on who is where would wait for each other's frames.
-  if (options.algorithm.starts_with("hierarchical")) {
+  if (options.algorithm.starts_with("hierarchical") || (options.algorithm == "auto" && are_shared(hosts))) {
     const std::string_view bytes(reinterpret_cast<const char*>(hosts.data()), hosts.size_bytes());
     text += fmt::format(" on hosts {:016x}", base::fnv1a(bytes));
   }

@@ -138,7 +138,7 @@ TEST(Schedule, OfOneRankIsItsPartOfTheWhole) {
 
 TEST(ChooseAlgorithm, GoesByBytesCodecAndRanks) {
   const auto choose = [](std::size_t bytes, bool lossy, int ranks) {
-    return choose_algorithm(Collective::allreduce, bytes, lossy, ranks);
+    return choose_algorithm(Collective::allreduce, bytes, lossy, ranks, ranks);
   };
   EXPECT_EQ(choose(4096, false, 2), Algorithm::one_shot);
   EXPECT_EQ(choose(0, false, 9), Algorithm::one_shot);
@@ -148,9 +148,25 @@ TEST(ChooseAlgorithm, GoesByBytesCodecAndRanks) {
   EXPECT_EQ(choose(1 << 20, true, 4), Algorithm::two_shot);
   EXPECT_EQ(choose(1 << 20, true, 32), Algorithm::two_shot);
   EXPECT_EQ(choose(1 << 20, true, 33), Algorithm::ring);
-  EXPECT_EQ(choose_algorithm(Collective::reduce_scatter, 1 << 20, false, 4), Algorithm::ring);
-  EXPECT_EQ(choose_algorithm(Collective::reduce_scatter, 1 << 20, true, 4), Algorithm::two_shot);
-  EXPECT_EQ(choose_algorithm(Collective::allgather, 4096, false, 4), Algorithm::two_shot);
+  EXPECT_EQ(choose_algorithm(Collective::reduce_scatter, 1 << 20, false, 4, 4), Algorithm::ring);
+  EXPECT_EQ(choose_algorithm(Collective::reduce_scatter, 1 << 20, true, 4, 4), Algorithm::two_shot);
+  EXPECT_EQ(choose_algorithm(Collective::allgather, 4096, false, 4, 4), Algorithm::two_shot);
+}
+
+TEST(ChooseAlgorithm, GoesByHostsWhereSeveralRanksShareOneOfSeveral) {
+  const auto choose = [](std::size_t bytes, bool lossy, int ranks, int hosts) {
+    return choose_algorithm(Collective::allreduce, bytes, lossy, ranks, hosts);
+  };
+  EXPECT_EQ(choose(512, false, 8, 4), Algorithm::one_shot) << "14 copies leave each host";
+  EXPECT_EQ(choose(1024, false, 8, 4), Algorithm::hierarchical_ring);
+  EXPECT_EQ(choose(1024, false, 8, 8), Algorithm::one_shot);
+  EXPECT_EQ(choose(1024, false, 8, 1), Algorithm::one_shot);
+  EXPECT_EQ(choose(1 << 20, true, 8, 4), Algorithm::hierarchical_two_shot);
+  EXPECT_EQ(choose(1 << 20, true, 8, 7), Algorithm::hierarchical_two_shot) << "two on one, one on the others";
+  EXPECT_EQ(choose(1 << 20, true, 8, 1), Algorithm::two_shot);
+  EXPECT_EQ(choose(1 << 20, true, 264, 33), Algorithm::hierarchical_ring);
+  EXPECT_EQ(choose_algorithm(Collective::reduce_scatter, 1 << 20, true, 8, 4), Algorithm::two_shot);
+  EXPECT_EQ(choose_algorithm(Collective::barrier, 0, false, 8, 4), Algorithm::tree);
 }
 
 TEST(ChooseAlgorithm, AlwaysNamesOneThatTheCollectiveHas) {
@@ -159,8 +175,10 @@ TEST(ChooseAlgorithm, AlwaysNamesOneThatTheCollectiveHas) {
          {std::size_t{0}, std::size_t{1} << 10U, std::size_t{1} << 16U, std::size_t{1} << 24U}) {
       for (const bool lossy : {false, true}) {
         for (const int ranks : {1, 2, 5, 32, 33}) {
-          const Algorithm algorithm = choose_algorithm(each.collective, bytes, lossy, ranks);
-          EXPECT_NO_THROW((void)make_schedule(each.collective, algorithm, ranks));
+          for (const int hosts : {1, (ranks + 1) / 2, ranks}) {
+            const Algorithm algorithm = choose_algorithm(each.collective, bytes, lossy, ranks, hosts);
+            EXPECT_NO_THROW((void)make_schedule(each.collective, algorithm, ranks));
+          }
         }
       }
     }

@@ -107,7 +107,7 @@ TEST_P(OverHosts, EqualsTheOracleAndKeepsWhatItCanInside) {
 }
 
 std::vector<std::string> hierarchical_names() {
-  std::vector<std::string> names{"hierarchical"};
+  std::vector<std::string> names{"auto", "hierarchical"};
   for (const auto& name : algorithm_names()) {
     if (name.starts_with("hierarchical")) names.push_back(name);
   }
