@@ -17,6 +17,9 @@ namespace gradwire {
 struct NamedTensor {
   std::string name{};  ///< unique; residuals are kept under it
   Tensor tensor{};
+  /// For a tensor on a CUDA device, the cudaStream_t of that device that writes it; null: its default stream.
+  /// What is on this stream at ready() comes before the exchange, and may still be under way then.
+  CUstream_st* stream = nullptr;
 };
 
 struct ReducerOptions {
@@ -50,17 +53,23 @@ struct ReducerMetrics {
 /// Construct it with the same names, in the same order, sizes and options on every rank: a difference is an
 /// order_mismatch on all of them. ready() and wait() are for one thread at a time. Destroying it in the
 /// middle of a step aborts the communicator: nothing else gives the buffers back.
+/// Gradients may be on CUDA devices, on some ranks or on all, and residuals are where their gradients are. A
+/// bucket is on one device and one stream: where gradients change either, the next bucket begins, so they
+/// have to change it at the same places on every rank.
 class GRADWIRE_EXPORT Reducer {
  public:
   /// `tensors` in the order in which gradients are produced in the backward pass if that is known.
-  /// Throws Error(invalid_argument) for duplicate names or unknown codecs.
+  /// Throws Error(invalid_argument) for duplicate names, unknown codecs, memory that is missing or not on its
+  /// device, or another device's stream; Error(unsupported) for a device in a build without CUDA.
   Reducer(Communicator communicator, std::vector<NamedTensor> tensors, const ReducerOptions& options = {});
   ~Reducer();
   Reducer(Reducer&&) noexcept;
   Reducer& operator=(Reducer&&) noexcept;
 
   /// Gradient `index` is complete; its buffer is lent until wait() returns. A bucket leaves when all its
-  /// tensors are ready and all earlier buckets have left, so ranks may call ready() in any order.
+  /// tensors are ready and all earlier buckets have left, so ranks may call ready() in any order. Throws
+  /// Error(invalid_argument) when its memory is not on its device any more, and then nothing of the bucket
+  /// has left.
   void ready(int index);
   /// Marks whatever was not ready, and returns when every gradient is the mean (or sum) over ranks.
   void wait();
@@ -82,7 +91,8 @@ class GRADWIRE_EXPORT Reducer {
   void rescale_residuals(float factor);
 
   /// Residual of one tensor as of the last finished step, float32, as many as it has elements; empty when it
-  /// has none. Valid until the next ready(), wait(), set_codec() or load_state().
+  /// has none. It is on the tensor's device. Valid until the next ready(), wait(), set_codec() or
+  /// load_state().
   [[nodiscard]] std::span<const float> residual(const std::string& name) const;
   [[nodiscard]] std::uint64_t step() const noexcept;
 

@@ -10,23 +10,17 @@
 
 #include "base/checksum.hpp"
 #include "compress/codec.hpp"
-#include "compress/convert.hpp"
+#include "compress/cuda/device.hpp"
 #include "gradwire/error.hpp"
 #include "runtime/reducer_impl.hpp"
 
 namespace gradwire {
 namespace {
 
-double squared_norm(std::span<const float> values) {
-  double sum = 0;
-  for (const float value : values) sum += double{value} * value;
-  return sum;
-}
-
-void append_float32(const Tensor& tensor, std::vector<float>& to) {
-  const std::size_t begin = to.size();
-  to.resize(begin + tensor.count);
-  compress::to_float32(tensor.dtype, tensor.data, to.data() + begin, tensor.count);
+/// Tensors that share buckets share these. The stream says nothing on the host.
+bool same_place(const NamedTensor& one, const NamedTensor& other) {
+  return one.tensor.device == other.tensor.device &&
+         (one.tensor.device.is_host() || one.stream == other.stream);
 }
 
 }  // namespace
@@ -34,22 +28,18 @@ void append_float32(const Tensor& tensor, std::vector<float>& to) {
 Reducer::Impl::Impl(Communicator communicator, std::vector<NamedTensor> tensors, ReducerOptions options)
     : communicator_(std::move(communicator)), options_(std::move(options)) {
   for (NamedTensor& tensor : tensors) {
-    if (!tensor.tensor.device.is_host()) {
-      throw Error(ErrorCode::unsupported,
-                  fmt::format("tensor '{}' of a Reducer is on CUDA device {}", tensor.name,
-                              tensor.tensor.device.number()),
-                  "run plans on it, or copy it to the host");
-    }
     if (!by_name_.emplace(tensor.name, slots_.size()).second) {
       throw Error(ErrorCode::invalid_argument, fmt::format("two tensors are named '{}'", tensor.name),
                   "residuals are kept by name: give each tensor a name of its own");
     }
     ReducerSlot slot;
+    slot.label = fmt::format("tensor '{}'", tensor.name);
     slot.raw = tensor.tensor.count < options_.raw_below;
     slot.named = std::move(tensor);
     slots_.push_back(std::move(slot));
   }
   make_buckets();
+  for (const ReducerBucket& bucket : buckets_) check_memory(bucket);
   make_plans();
   if (options_.overlap && communicator_.world_size() > 1) communicator_.start_progress_thread();
 }
@@ -58,7 +48,8 @@ void Reducer::Impl::make_buckets() {
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     const std::size_t size = slots_[i].named.tensor.bytes();
-    if (buckets_.empty() || bytes + size > options_.bucket_bytes) {
+    if (buckets_.empty() || bytes + size > options_.bucket_bytes ||
+        !same_place(slots_[i - 1].named, slots_[i].named)) {
       buckets_.emplace_back();
       bytes = 0;
     }
@@ -67,6 +58,25 @@ void Reducer::Impl::make_buckets() {
     buckets_.back().slots.push_back(i);
   }
   for (ReducerBucket& bucket : buckets_) bucket.missing = bucket.slots.size();
+}
+
+/// That it is where its tensors say. On a device once more before each step: what was freed since may be
+/// another device's by now, and a kernel that meets it ends the process's use of CUDA.
+void Reducer::Impl::check_memory(const ReducerBucket& bucket) const {
+  const Device device = slots_[bucket.slots.front()].named.tensor.device;
+  std::optional<compress::UseDevice> here;
+  if (!device.is_host()) here.emplace(device.number());
+  for (const std::size_t index : bucket.slots) {
+    const ReducerSlot& slot = slots_[index];
+    const Tensor& tensor = slot.named.tensor;
+    if (tensor.count == 0) continue;
+    if (tensor.data == nullptr) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("{} has {} elements and no memory", slot.label, tensor.count),
+                  "pass the address of its elements");
+    }
+    if (here) compress::require_device_memory(tensor.data, slot.label);
+  }
 }
 
 void Reducer::Impl::make_plans() {
@@ -84,16 +94,18 @@ void Reducer::Impl::make_plans() {
       if (slot.raw) {
         tensor.codec = "none";
       } else if (feedback_) {
-        slot.residual.resize(slot.named.tensor.count);
-        tensor.residual = slot.residual;
+        slot.make_residual();
+        tensor.residual = slot.residual.values();
         if (options_.transactional) {
-          slot.next.resize(slot.named.tensor.count);
-          tensor.next_residual = slot.next;
+          if (slot.next.empty())
+            slot.next = runtime::PlacedFloats(slot.residual.size(), slot.named.tensor.device);
+          tensor.next_residual = slot.next.values();
         }
       }
       tensors.push_back(tensor);
     }
     operation.tag = tag_of(bucket);
+    operation.stream = slots_[bucket.slots.front()].named.stream;
     bucket.plan = communicator_.plan_allreduce(tensors, operation);
     bucket.wire_bytes = bucket.plan.wire_bytes_by_codec();
   }
@@ -129,6 +141,7 @@ void Reducer::Impl::ready(int index) {
 void Reducer::Impl::launch_full_buckets() {
   while (next_bucket_ < buckets_.size() && buckets_[next_bucket_].missing == 0) {
     ReducerBucket& bucket = buckets_[next_bucket_];
+    check_memory(bucket);
     if (measure_next_) collect_gradient(bucket);
     bucket.work = bucket.plan.start();
     bucket.started = true;
@@ -194,33 +207,6 @@ void Reducer::Impl::begin_next_step() {
   }
 }
 
-void Reducer::Impl::collect_gradient(const ReducerBucket& bucket) {
-  for (const std::size_t index : bucket.slots) append_float32(slots_[index].named.tensor, measured_);
-}
-
-/// What came out against what an uncompressed exchange would have given.
-void Reducer::Impl::measure() {
-  const double gradient = squared_norm(measured_);
-  double residual = 0;
-  std::vector<float> result;
-  for (const ReducerBucket& bucket : buckets_) {
-    for (const std::size_t index : bucket.slots) {
-      residual += squared_norm(slots_[index].residual);
-      append_float32(slots_[index].named.tensor, result);
-    }
-  }
-  communicator_.allreduce(std::span<float>(measured_), {.average = options_.average});
-  const double mean = squared_norm(measured_);
-  metrics_.residual_over_gradient = gradient > 0 ? std::sqrt(residual / gradient) : 0;
-  metrics_.result_over_mean = mean > 0 ? std::sqrt(squared_norm(result) / mean) : 0;
-  measured_.clear();
-}
-
-void Reducer::Impl::measure_next_step() {
-  require_idle();
-  measure_next_ = true;
-}
-
 /// Throws when a step is under way.
 void Reducer::Impl::require_idle() const {
   const bool under_way =
@@ -245,7 +231,10 @@ void Reducer::Impl::rescale_residuals(float factor) {
                 "pass a finite factor: new world size / old world size, or new loss scale / old loss scale");
   }
   for (ReducerSlot& slot : slots_) {
-    for (float& value : slot.residual) value *= factor;
+    if (slot.residual.empty()) continue;
+    FetchedResidual residual = slot.residual.fetch();
+    for (float& value : residual) value *= factor;
+    slot.residual.put(residual);
   }
 }
 
@@ -255,7 +244,7 @@ std::span<const float> Reducer::Impl::residual(const std::string& name) const {
     throw Error(ErrorCode::invalid_argument, fmt::format("no tensor is named '{}'", name),
                 "pass a name that the Reducer was made with");
   }
-  return slots_[found->second].residual;
+  return slots_[found->second].residual.values();
 }
 
 Reducer::Reducer(Communicator communicator, std::vector<NamedTensor> tensors, const ReducerOptions& options)

@@ -10,19 +10,28 @@
 #include "base/aligned_vector.hpp"
 #include "gradwire/communicator.hpp"
 #include "gradwire/reducer.hpp"
+#include "runtime/placed_floats.hpp"
 
 namespace gradwire {
 
-using Residual = base::AlignedVector<float>;
+/// On the host, wherever the residual itself is.
+using FetchedResidual = base::AlignedVector<float>;
 
-/// A gradient with what error feedback keeps of it.
+/// A gradient with what error feedback keeps of it, in the same place.
 struct ReducerSlot {
   NamedTensor named;
-  bool raw = false;   ///< too small to be worth encoding
-  Residual residual;  ///< as of the last finished step; empty for raw tensors
-  Residual next;      ///< what the running step writes; empty when not transactional
+  std::string label;               ///< for messages
+  bool raw = false;                ///< too small to be worth encoding
+  runtime::PlacedFloats residual;  ///< as of the last finished step; empty for raw tensors
+  runtime::PlacedFloats next;      ///< what the running step writes; empty when not transactional
   std::size_t bucket = 0;
   bool ready = false;
+
+  /// Room for the residual, and zeros in it, unless there is one.
+  void make_residual() {
+    const Tensor& tensor = named.tensor;
+    if (residual.empty()) residual = runtime::PlacedFloats(tensor.count, tensor.device);
+  }
 };
 
 struct ReducerBucket {
@@ -61,12 +70,13 @@ class Reducer::Impl {
   [[nodiscard]] std::optional<Error> finish_buckets();
   void make_buckets();
   void make_plans();
+  void check_memory(const ReducerBucket& bucket) const;
   void launch_full_buckets();
   void begin_next_step();
   void collect_gradient(const ReducerBucket& bucket);
   void measure();
   void require_idle() const;
-  [[nodiscard]] std::string write_state(bool collapsed, std::span<const Residual> residuals) const;
+  [[nodiscard]] std::string write_state(bool collapsed, std::span<const FetchedResidual> residuals) const;
 
   Communicator communicator_;
   ReducerOptions options_;

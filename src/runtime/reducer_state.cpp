@@ -30,7 +30,7 @@ static_assert(std::endian::native == std::endian::little, "floats are copied as 
 
 }  // namespace
 
-std::string Reducer::Impl::write_state(bool collapsed, std::span<const Residual> residuals) const {
+std::string Reducer::Impl::write_state(bool collapsed, std::span<const FetchedResidual> residuals) const {
   std::size_t size = kHeaderBytes + 4;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     size += 2 + slots_[i].named.name.size() + 8 + residuals[i].size() * sizeof(float);
@@ -57,16 +57,16 @@ std::string Reducer::Impl::write_state(bool collapsed, std::span<const Residual>
 
 std::string Reducer::Impl::save_state() const {
   require_idle();
-  std::vector<Residual> residuals;
-  for (const ReducerSlot& slot : slots_) residuals.push_back(slot.residual);
+  std::vector<FetchedResidual> residuals;
+  for (const ReducerSlot& slot : slots_) residuals.push_back(slot.residual.fetch());
   return write_state(false, residuals);
 }
 
 std::string Reducer::Impl::save_collapsed_state() {
   require_idle();
-  std::vector<Residual> residuals;
+  std::vector<FetchedResidual> residuals;
   for (const ReducerSlot& slot : slots_) {
-    residuals.push_back(slot.residual);
+    residuals.push_back(slot.residual.fetch());
     if (!residuals.back().empty()) communicator_.allreduce(std::span<float>(residuals.back()));
   }
   return write_state(true, residuals);
@@ -96,7 +96,7 @@ void Reducer::Impl::load_state(const std::string& state) {
   }
 
   // Read everything before changing anything.
-  std::vector<Residual> residuals(slots_.size());
+  std::vector<FetchedResidual> residuals(slots_.size());
   std::vector<char> seen(slots_.size());
   const auto tensors = reader.read<std::uint32_t>();
   if (tensors != slots_.size())
@@ -128,11 +128,13 @@ void Reducer::Impl::load_state(const std::string& state) {
 
   const bool mine = !collapsed || communicator_.rank() == 0;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
-    Residual& residual = slots_[i].residual;
-    if (!residuals[i].empty()) residual.resize(residuals[i].size());
-    std::fill(residual.begin(), residual.end(), 0.0F);
+    ReducerSlot& slot = slots_[i];
+    if (slot.residual.empty() && residuals[i].empty()) continue;
+    residuals[i].resize(slot.named.tensor.count);
     // A collapsed residual belongs to the sum over ranks: one rank carries it, so that it counts once.
-    if (mine) std::copy(residuals[i].begin(), residuals[i].end(), residual.begin());
+    if (!mine) std::fill(residuals[i].begin(), residuals[i].end(), 0.0F);
+    slot.make_residual();
+    slot.residual.put(residuals[i]);
   }
   step_ = step;
 }

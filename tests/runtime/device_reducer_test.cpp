@@ -1,0 +1,359 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <barrier>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "compress/cuda/device.hpp"
+#include "gradwire/reducer.hpp"
+#include "local_world.hpp"
+#include "placed_gradients.hpp"
+#include "tests/support/quick.hpp"
+
+// Reducers of gradients on CUDA devices, beside the same ones on the host.
+
+namespace gradwire {
+namespace {
+
+using testing::HasSubstr;
+
+const Device kHost;
+
+bool same_bits(const std::vector<float>& one, const std::vector<float>& other) {
+  return one.size() == other.size() && std::memcmp(one.data(), other.data(), sizeof(float) * one.size()) == 0;
+}
+
+class DeviceReducer : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string reason = compress::why_no_device(); !reason.empty()) GTEST_SKIP() << reason;
+  }
+};
+
+/// Who has gradients where.
+struct Placement {
+  const char* name;
+  std::function<Places(int rank)> of;
+};
+
+const std::vector<Placement>& placements() {
+  static const std::vector<Placement> all{
+      {"one device", [](int) { return all_on(Device::cuda(0)); }},
+      {"beside the host", [](int rank) { return all_on(rank % 2 == 0 ? Device::cuda(0) : kHost); }},
+      {"two devices", [](int rank) { return all_on(Device::cuda(rank % 2)); }},
+      {"in every rank two",
+       [](int rank) {
+         return Places{Device::cuda(rank % 2), Device::cuda(rank % 2), Device::cuda(1 - rank % 2)};
+       }},
+      {"part on the host",
+       [](int) {
+         return Places{Device::cuda(0), kHost, kHost};
+       }},
+  };
+  return all;
+}
+
+void run_steps(PlacedGradients& gradients, Reducer& reducer, unsigned from, unsigned to) {
+  for (unsigned step = from; step < to; ++step) {
+    gradients.fill(step);
+    reducer.wait();
+  }
+}
+
+/// Steps with gradients in some places, each beside the same one with all on the host in the same buckets.
+void expect_as_on_the_host(Communicator& communicator, const Places& places, const ReducerOptions& options) {
+  PlacedGradients gradients(communicator.rank(), places);
+  PlacedGradients expected(communicator.rank(), all_on(kHost));
+  Reducer reducer(communicator, gradients.tensors(), options);
+  Reducer reference(communicator, expected.tensors(), options);
+  for (unsigned step = 0; step < 3; ++step) {
+    gradients.fill(step);
+    for (int i = 0; i < 3; ++i) reducer.ready((i + communicator.rank()) % 3);
+    reducer.wait();
+    run_steps(expected, reference, step, step + 1);
+    ASSERT_TRUE(same_bits(gradients.all(), expected.all())) << "step " << step;
+    ASSERT_EQ(reducer.save_state(), reference.save_state()) << "step " << step;
+  }
+}
+
+class DeviceReducerOver : public DeviceReducer, public ::testing::WithParamInterface<const char*> {};
+
+/// Every placement with every number of ranks and every codec, and these with each other.
+TEST_P(DeviceReducerOver, HasTheBitsOfTheHost) {
+  const std::array codecs{"none", "fp16", "bf16", "onebit", "onebit:block=64,scale=l2"};
+  for (std::size_t at = 0; at < placements().size(); ++at) {
+    const Placement& placement = placements()[at];
+    if (!has_device(1) && std::string(placement.name).find("two") != std::string::npos) continue;
+    for (int ranks = 1; ranks <= 5; ranks += quick() ? 3 : 1) {
+      const std::size_t turn = at + static_cast<std::size_t>(ranks);
+      const char* codec = codecs[turn % codecs.size()];
+      SCOPED_TRACE(std::string(placement.name) + ", " + codec + ", " + std::to_string(ranks) + " ranks");
+      // Each tensor is a bucket, where one begins with the next place anyway.
+      expect_ranks(
+          ranks,
+          [&](Communicator& communicator) {
+            expect_as_on_the_host(communicator, placement.of(communicator.rank()),
+                                  {.codec = codec,
+                                   .bucket_bytes = 1,
+                                   .overlap = turn % 2 == 0,
+                                   .transactional = turn % 3 != 0});
+          },
+          [](CommunicatorOptions& options) { options.transport = GetParam(); });
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, DeviceReducerOver, ::testing::Values("inproc", "shm"),
+                         [](const auto& tested) { return std::string(tested.param); });
+
+TEST_F(DeviceReducer, SharesBucketsAmongTheGradientsOfAPlace) {
+  expect_ranks(3, [](Communicator& communicator) {
+    expect_as_on_the_host(communicator, all_on(Device::cuda(0)), {.codec = "onebit"});
+  });
+}
+
+TEST_F(DeviceReducer, BeginsABucketWhereGradientsChangeTheirPlace) {
+  expect_ranks(2, [](Communicator& communicator) {
+    PlacedGradients gradients(communicator.rank(), {Device::cuda(0), kHost, kHost});
+    Reducer reducer(communicator, gradients.tensors());
+    run_steps(gradients, reducer, 0, 1);
+    const Expected expected(2, 0);
+    const auto values = gradients.all();
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      ASSERT_NEAR(values[i], expected.mean[i], 2 * 0x1p-23 * expected.magnitude[i]) << i;
+    }
+  });
+}
+
+TEST_F(DeviceReducer, KeepsResidualsOnTheDevice) {
+  expect_ranks(2, [](Communicator& communicator) {
+    PlacedGradients gradients(communicator.rank(), all_on(Device::cuda(0)));
+    Reducer reducer(communicator, gradients.tensors(), {.codec = "onebit"});
+    run_steps(gradients, reducer, 0, 2);
+    const auto residual = reducer.residual("weights");
+    EXPECT_EQ(residual.size(), 40'000U);
+    compress::require_device_memory(residual.data(), "the residual");
+    EXPECT_TRUE(reducer.residual("bias").empty());
+  });
+}
+
+/// What one place saved the other resumes, bit for bit.
+TEST_F(DeviceReducer, MovesItsStateToOtherPlaces) {
+  std::vector<Device> places{kHost, Device::cuda(0)};
+  if (has_device(1)) places.push_back(Device::cuda(1));
+  const ReducerOptions options{.codec = "onebit"};
+  expect_ranks(3, [&](Communicator& communicator) {
+    PlacedGradients whole(communicator.rank(), all_on(kHost));
+    Reducer uninterrupted(communicator, whole.tensors(), options);
+    run_steps(whole, uninterrupted, 0, 5);
+    uninterrupted.rescale_residuals(1.5F);
+    run_steps(whole, uninterrupted, 5, 7);
+    const std::string collapsed = uninterrupted.save_collapsed_state();
+    for (const Device from : places) {
+      for (const Device to : places) {
+        PlacedGradients first(communicator.rank(), all_on(from));
+        Reducer saved(communicator, first.tensors(), options);
+        run_steps(first, saved, 0, 5);
+        PlacedGradients second(communicator.rank(), all_on(to));
+        Reducer resumed(communicator, second.tensors(), options);
+        resumed.load_state(saved.save_state());
+        EXPECT_EQ(resumed.step(), 5U);
+        resumed.rescale_residuals(1.5F);
+        run_steps(second, resumed, 5, 7);
+        EXPECT_TRUE(same_bits(second.all(), whole.all()));
+        EXPECT_EQ(resumed.save_state(), uninterrupted.save_state());
+        EXPECT_EQ(resumed.save_collapsed_state(), collapsed);
+      }
+    }
+  });
+}
+
+TEST_F(DeviceReducer, TakesACollapsedStateAsTheHostDoes) {
+  expect_ranks(3, [](Communicator& communicator) {
+    const ReducerOptions options{.codec = "onebit"};
+    PlacedGradients gradients(communicator.rank(), all_on(Device::cuda(0)));
+    PlacedGradients expected(communicator.rank(), all_on(kHost));
+    Reducer reducer(communicator, gradients.tensors(), options);
+    Reducer reference(communicator, expected.tensors(), options);
+    run_steps(gradients, reducer, 0, 2);
+    run_steps(expected, reference, 0, 2);
+    const std::string collapsed = reference.save_collapsed_state();
+    reducer.load_state(collapsed);
+    reference.load_state(collapsed);
+    EXPECT_EQ(reducer.save_state(), reference.save_state());
+    // Where the codec loses nothing the residual waits.
+    for (Reducer* each : {&reducer, &reference}) each->set_codec("none");
+    run_steps(gradients, reducer, 2, 3);
+    run_steps(expected, reference, 2, 3);
+    for (Reducer* each : {&reducer, &reference}) each->set_codec("fp16");
+    run_steps(gradients, reducer, 3, 5);
+    run_steps(expected, reference, 3, 5);
+    EXPECT_TRUE(same_bits(gradients.all(), expected.all()));
+    EXPECT_EQ(reducer.save_state(), reference.save_state());
+  });
+}
+
+TEST_F(DeviceReducer, MeasuresWhatTheHostMeasures) {
+  expect_ranks(2, [](Communicator& communicator) {
+    const auto measured = [&](Device device) {
+      PlacedGradients gradients(communicator.rank(), all_on(device));
+      Reducer reducer(communicator, gradients.tensors(), {.codec = "onebit"});
+      run_steps(gradients, reducer, 0, 2);
+      reducer.measure_next_step();
+      run_steps(gradients, reducer, 2, 3);
+      return reducer.metrics();
+    };
+    const ReducerMetrics on_host = measured(kHost);
+    const ReducerMetrics on_device = measured(Device::cuda(0));
+    EXPECT_GT(on_host.residual_over_gradient, 0.0);
+    EXPECT_EQ(on_device.residual_over_gradient, on_host.residual_over_gradient);
+    EXPECT_EQ(on_device.result_over_mean, on_host.result_over_mean);
+    EXPECT_EQ(on_device.wire_bytes, on_host.wire_bytes);
+  });
+}
+
+TEST_F(DeviceReducer, ANonFiniteStepLeavesResidualsAndTheNextStepWorks) {
+  for (const bool transactional : {true, false}) {
+    expect_ranks(3, [&](Communicator& communicator) {
+      const ReducerOptions options{.codec = "onebit", .bucket_bytes = 4096, .transactional = transactional};
+      PlacedGradients gradients(communicator.rank(), all_on(Device::cuda(0)));
+      PlacedGradients expected(communicator.rank(), all_on(kHost));
+      Reducer reducer(communicator, gradients.tensors(), options);
+      Reducer reference(communicator, expected.tensors(), options);
+      run_steps(gradients, reducer, 0, 1);
+      run_steps(expected, reference, 0, 1);
+      const std::string before = reducer.save_state();
+      for (PlacedGradients* each : {&gradients, &expected}) {
+        each->fill(1);
+        each->all();
+        if (communicator.rank() == 1) each->host().weights()[5] = std::numeric_limits<float>::quiet_NaN();
+        each->send();
+      }
+      for (Reducer* each : {&reducer, &reference}) {
+        try {
+          each->wait();
+          ADD_FAILURE() << "no error";
+        } catch (const Error& error) {
+          EXPECT_EQ(error.code(), ErrorCode::non_finite) << error.what();
+        }
+      }
+      EXPECT_EQ(reducer.save_state(), reference.save_state());
+      if (transactional) {
+        EXPECT_EQ(reducer.save_state(), before);
+      }
+      run_steps(gradients, reducer, 2, 3);
+      run_steps(expected, reference, 2, 3);
+      EXPECT_TRUE(same_bits(gradients.all(), expected.all()));
+    });
+  }
+}
+
+/// The step in which a peer is lost leaves the state of the one before.
+TEST_F(DeviceReducer, ALostPeerLeavesTheLastFinishedStep) {
+  std::barrier first_step_ended(3);
+  const auto errors = run_ranks(3, [&](Communicator& communicator) {
+    PlacedGradients gradients(communicator.rank(), all_on(Device::cuda(0)));
+    Reducer reducer(communicator, gradients.tensors(), {.codec = "onebit", .bucket_bytes = 4096});
+    run_steps(gradients, reducer, 0, 1);
+    first_step_ended.arrive_and_wait();
+    const std::string before = reducer.save_state();
+    gradients.fill(1);
+    if (communicator.rank() == 2) {
+      reducer.ready(0);
+      communicator.abort();
+      return;
+    }
+    try {
+      reducer.wait();
+      ADD_FAILURE() << "step 2 cannot have ended well";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::peer_lost) << error.what();
+    }
+    EXPECT_EQ(reducer.step(), 1U);
+    EXPECT_EQ(reducer.save_state(), before);
+  });
+  for (const auto& error : errors) EXPECT_FALSE(error) << error->what();
+}
+
+/// Gradients of one rank that leave a device where those of another don't are not in the same buckets.
+TEST_F(DeviceReducer, PlacesThatChangeElsewhereAreAnOrderMismatch) {
+  const auto errors = run_ranks(2, [](Communicator& communicator) {
+    const Device device = Device::cuda(0);
+    PlacedGradients gradients(communicator.rank(), communicator.rank() == 0 ? Places{device, device, kHost}
+                                                                            : Places{device, kHost, kHost});
+    Reducer reducer(communicator, gradients.tensors(), {.codec = "onebit"});
+    run_steps(gradients, reducer, 0, 1);
+  });
+  for (const auto& error : errors) {
+    ASSERT_TRUE(error.has_value());
+    EXPECT_EQ(error->code(), ErrorCode::order_mismatch) << error->what();
+  }
+}
+
+void expect_refused(const NamedTensor& tensor, ErrorCode code, const char* words) {
+  try {
+    const Reducer reducer(Communicator(), {tensor}, {.codec = "onebit"});
+    ADD_FAILURE() << words;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    EXPECT_THAT(error.what(), HasSubstr(words));
+  }
+}
+
+TEST_F(DeviceReducer, RefusesMemoryAndStreamsOfOtherPlaces) {
+  std::vector<float> host(2000);
+  const auto memory = compress::allocate_device(8000);
+  const auto at = [](void* data, Device device) { return Tensor(data, 2000, DType::float32, device); };
+  expect_refused({"w", at(host.data(), Device::cuda(0))}, ErrorCode::invalid_argument, "tensor 'w'");
+  expect_refused({"w", at(nullptr, Device::cuda(0))}, ErrorCode::invalid_argument, "tensor 'w' has 2000");
+  expect_refused({"w", at(nullptr, kHost)}, ErrorCode::invalid_argument, "tensor 'w' has 2000");
+  expect_refused({"w", at(memory.get(), Device::cuda(1000))}, ErrorCode::invalid_argument, "1000");
+  if (!has_device(1)) GTEST_SKIP() << "the rest takes two devices";
+  expect_refused({"w", at(memory.get(), Device::cuda(1))}, ErrorCode::invalid_argument, "tensor 'w'");
+  const compress::UseDevice other(1);
+  const compress::OwnStream stream;
+  expect_refused({"w", at(memory.get(), Device::cuda(0)), stream.get()}, ErrorCode::invalid_argument,
+                 "stream");
+}
+
+/// Kernels that met it would end the process's use of CUDA.
+TEST_F(DeviceReducer, LooksAtItsMemoryAgainBeforeEachStep) {
+  auto memory = compress::allocate_device(8000);
+  compress::fill_on(nullptr, memory.get(), std::byte{0}, 8000);
+  Reducer reducer(Communicator(), {{"w", Tensor(memory.get(), 2000, DType::float32, Device::cuda(0))}},
+                  {.codec = "onebit"});
+  reducer.wait();
+  const std::string before = reducer.save_state();
+  memory.reset();
+  for (const bool ready : {true, false}) {
+    try {
+      if (ready) {
+        reducer.ready(0);
+      } else {
+        reducer.wait();
+      }
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::invalid_argument) << error.what();
+      EXPECT_THAT(error.what(), HasSubstr("tensor 'w'"));
+    }
+  }
+  EXPECT_EQ(reducer.step(), 1U);
+  EXPECT_EQ(reducer.save_state(), before);
+}
+
+TEST(DeviceReducerWithoutCuda, SaysWhatTheBuildLacks) {
+  if (compress::describe_device() != "left out of this build") GTEST_SKIP() << "this build has CUDA";
+  std::vector<float> host(2000);
+  expect_refused({"w", Tensor(host.data(), 2000, DType::float32, Device::cuda(0))}, ErrorCode::unsupported,
+                 "GRADWIRE_WITH_CUDA");
+}
+
+}  // namespace
+}  // namespace gradwire
