@@ -1,12 +1,15 @@
 #include "collectives/device_arithmetic.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "compress/convert.hpp"
+#include "compress/cuda/device_convert.hpp"
 #include "gradwire/error.hpp"
 
 namespace gradwire::collectives {
@@ -20,6 +23,12 @@ using compress::UseDevice;
 constexpr std::size_t kHead = 64;
 /// Enough that the next payload can be taken while earlier ones wait for the device.
 constexpr std::size_t kSlots = 8;
+constexpr std::array kTypes{DType::float32, DType::bfloat16, DType::float16};
+constexpr std::size_t kNanBytes = sizeof(float);
+
+std::byte* elements(const Tensor& tensor, std::size_t begin) noexcept {
+  return static_cast<std::byte*>(tensor.data) + begin * size_of(tensor.dtype);
+}
 
 }  // namespace
 
@@ -35,13 +44,15 @@ DeviceArithmetic::DeviceArithmetic(bool average, Program program, Layout layout,
       device_frames_(compress::allocate_device(frames_bytes_)),
       host_frames_(compress::allocate_pinned(frames_bytes_)),
       frames_(this->program().cells.size()),
-      nan_(compress::allocate_pinned(sizeof(float))) {
+      nans_(compress::allocate_pinned(kTypes.size() * kNanBytes)) {
   if (!this->codec().fixed_size()) {
     throw Error(ErrorCode::unsupported,
                 fmt::format("codec '{}', whose payloads vary in size, on a device", this->codec().spec()),
                 "use a codec of fixed size, or keep the tensors on the host");
   }
   std::memset(host_frames_.get(), 0, frames_bytes_);
+  compress::load_conversion_kernels();
+  write_nans();
   allocate_slots();
 }
 
@@ -65,6 +76,16 @@ void DeviceArithmetic::allocate_slots() {
   for (std::size_t i = 0; i < slots_.size(); ++i) slots_[i].memory = slot_memory_.get() + i * bytes;
 }
 
+void DeviceArithmetic::write_nans() {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  for (const DType dtype : kTypes) {
+    std::byte* to = nans_.get() + static_cast<std::size_t>(dtype) * kNanBytes;
+    for (std::size_t done = 0; done < kNanBytes; done += size_of(dtype)) {
+      compress::from_float32(dtype, &kNan, to + done, 1);
+    }
+  }
+}
+
 void DeviceArithmetic::begin() {
   const UseDevice here(device_);
   ready_->hold(stream_.get());
@@ -74,9 +95,26 @@ void DeviceArithmetic::begin() {
   result_flag_.clear_on(stream_.get());
 }
 
-void DeviceArithmetic::load(std::uint32_t /*cell*/) {}
+void DeviceArithmetic::load(std::uint32_t cell) {
+  for (const Piece& piece : pieces(cell)) {
+    const Tensor& tensor = buffer_of(piece).tensor;
+    if (tensor.dtype == DType::float32) continue;
+    const UseDevice here(device_);
+    compress::to_float32_on_device(tensor.dtype, elements(tensor, piece.begin), sum_at(piece), piece.count,
+                                   stream_.get());
+  }
+}
 
-void DeviceArithmetic::store(std::uint32_t /*cell*/) {}
+void DeviceArithmetic::store(std::uint32_t cell) {
+  const compress::Launch launch{stream_.get(), result_flag_.word()};
+  for (const Piece& piece : pieces(cell)) {
+    const Tensor& tensor = buffer_of(piece).tensor;
+    if (tensor.dtype == DType::float32) continue;
+    const UseDevice here(device_);
+    compress::from_float32_on_device(tensor.dtype, sum_at(piece), elements(tensor, piece.begin), piece.count,
+                                     launch);
+  }
+}
 
 void DeviceArithmetic::encode(std::uint32_t cell, Stage stage) {
   const UseDevice here(device_);
@@ -151,13 +189,11 @@ void DeviceArithmetic::end() {
 /// By copies of what has been written already, each twice as long as the one before.
 void DeviceArithmetic::void_results() {
   const UseDevice here(device_);
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  std::memcpy(nan_.get(), &nan, sizeof nan);
   for (const Buffer& buffer : buffers()) {
     const std::size_t bytes = buffer.tensor.bytes();
     auto* to = static_cast<std::byte*>(buffer.tensor.data);
-    std::size_t done = std::min(bytes, sizeof nan);
-    copy_on(stream_.get(), to, nan_.get(), done);
+    std::size_t done = std::min(bytes, kNanBytes);
+    copy_on(stream_.get(), to, nans_.get() + static_cast<std::size_t>(buffer.tensor.dtype) * kNanBytes, done);
     while (done < bytes) {
       const std::size_t more = std::min(done, bytes - done);
       copy_on(stream_.get(), to + done, to, more);

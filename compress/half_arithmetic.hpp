@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 
@@ -23,6 +24,13 @@ GRADWIRE_ON_DEVICE inline HalfElement half_element(float v, float residual, floa
   const std::uint16_t half = Format::round(finite ? clamp_magnitude(v * scale, Format::kLargest) : v);
   const float lost = v - clamp_to_finite(Format::widen(half) * inverse);
   return {half, finite ? lost : residual, finite};
+}
+
+/// Whether rounding keeps a finite value finite. One that was not finite before is nobody's loss.
+template <class Format>
+GRADWIRE_ON_DEVICE inline bool fits_half(float value) noexcept {
+  const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(value) & 0x7FFFFFFFU;
+  return magnitude < Format::kOverflow || magnitude >= 0x7F800000U;
 }
 
 }  // namespace gradwire::compress

@@ -40,8 +40,7 @@ template <class Format>
 bool narrow(const float* in, std::byte* out, std::size_t count) {
   bool fits = true;
   for (std::size_t i = 0; i < count; ++i) {
-    const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(in[i]) & 0x7FFFFFFFU;
-    fits &= magnitude < Format::kOverflow || magnitude >= 0x7F800000U;
+    fits &= fits_half<Format>(in[i]);
     store_u16(out + 2 * i, Format::round(in[i]));
   }
   return fits;

@@ -5,7 +5,6 @@
 #include "gradwire/error.hpp"
 
 namespace gradwire::compress {
-namespace {
 
 void check_launch(bool looks, const Launch& launch) {
   require_device_stream(launch.stream);
@@ -14,8 +13,6 @@ void check_launch(bool looks, const Launch& launch) {
               "a kernel was to look for values that are not finite without a flag",
               "give Launch::non_finite a word of device memory");
 }
-
-}  // namespace
 
 void DeviceCodec::load() const {
   load_kernels();

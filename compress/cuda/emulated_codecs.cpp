@@ -89,4 +89,19 @@ void start_finish_sum(const Encode& in, float* result, bool look, const Launch& 
   put_on(launch.stream, [=, flag = launch.non_finite] { report(flag, finish_sum(in, result, look)); });
 }
 
+void load_half_conversions() {}
+void start_widening(HalfFormat format, const std::byte* in, float* out, std::size_t count, Stream stream) {
+  require_kernel_memory(in, 2 * count);
+  require_kernel_memory(out, count * sizeof(float));
+  put_on(stream, [=] { half_scalar_kernels(format).decode_assign(in, out, count); });
+}
+void start_narrowing(HalfFormat format, const float* in, std::byte* out, std::size_t count,
+                     const Launch& launch) {
+  require_kernel_memory(in, count * sizeof(float));
+  require_kernel_memory(out, 2 * count);
+  require_kernel_memory(launch.non_finite, sizeof *launch.non_finite);
+  put_on(launch.stream,
+         [=, flag = launch.non_finite] { report(flag, half_scalar_kernels(format).narrow(in, out, count)); });
+}
+
 }  // namespace gradwire::compress

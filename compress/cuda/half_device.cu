@@ -118,6 +118,50 @@ struct HalfDecode {
   }
 };
 
+/// A conversion, which does not saturate.
+template <class Format>
+struct HalfNarrow {
+  static constexpr unsigned kParts = 4;
+
+  const float* in;
+  std::byte* out;
+  std::uint32_t* non_finite;
+
+  template <unsigned kWidth>
+  using Part = Floats<kWidth>;
+
+  template <unsigned kWidth>
+  __device__ __forceinline__ Part<kWidth> load(std::size_t i) const {
+    return load_floats<kWidth>(in + i);
+  }
+
+  template <unsigned kWidth>
+  __device__ __forceinline__ void store(std::size_t i, const Part<kWidth>& part) const {
+    Halves<kWidth> halves;
+    bool fits = true;
+#pragma unroll
+    for (unsigned c = 0; c < kWidth; ++c) {
+      halves.at[c] = Format::round(part.at[c]);
+      fits = fits && fits_half<Format>(part.at[c]);
+    }
+    store_halves<kWidth>(out + 2 * i, halves);
+    // All who write it write the same.
+    if (!fits) *non_finite = 1;
+  }
+};
+
+template <class Format>
+void widen(const std::byte* in, float* out, std::size_t count, Stream stream) {
+  for_each(HalfDecode<Format, false>{in, out, 1.0F}, cut_arrays(count, {array_of(in, 2), array_of(out)}),
+           stream);
+}
+
+template <class Format>
+void narrow(const float* in, std::byte* out, std::size_t count, const Launch& launch) {
+  for_each(HalfNarrow<Format>{in, out, launch.non_finite},
+           cut_arrays(count, {array_of(in), array_of(out, 2)}), launch.stream);
+}
+
 template <class Format>
 class HalfDeviceCodec final : public DeviceCodec {
  public:
@@ -146,8 +190,7 @@ class HalfDeviceCodec final : public DeviceCodec {
   }
 
   void assign(const std::byte* payload, float* out, std::size_t count, Stream stream) const override {
-    for_each(HalfDecode<Format, false>{payload, out, 1.0F},
-             cut_arrays(count, {array_of(payload, 2), array_of(out)}), stream);
+    widen<Format>(payload, out, count, stream);
   }
 
   void add(const std::byte* payload, float* sum, std::size_t count, float factor,
@@ -163,6 +206,30 @@ std::unique_ptr<const DeviceCodec> make_half_device_codec(std::shared_ptr<const 
                                                           HalfFormat format) {
   if (format == HalfFormat::fp16) return std::make_unique<HalfDeviceCodec<Float16>>(std::move(host));
   return std::make_unique<HalfDeviceCodec<BFloat16>>(std::move(host));
+}
+
+void load_half_conversions() {
+  load_for_each<HalfDecode<Float16, false>>();
+  load_for_each<HalfDecode<BFloat16, false>>();
+  load_for_each<HalfNarrow<Float16>>();
+  load_for_each<HalfNarrow<BFloat16>>();
+}
+
+void start_widening(HalfFormat format, const std::byte* in, float* out, std::size_t count, Stream stream) {
+  if (format == HalfFormat::fp16) {
+    widen<Float16>(in, out, count, stream);
+  } else {
+    widen<BFloat16>(in, out, count, stream);
+  }
+}
+
+void start_narrowing(HalfFormat format, const float* in, std::byte* out, std::size_t count,
+                     const Launch& launch) {
+  if (format == HalfFormat::fp16) {
+    narrow<Float16>(in, out, count, launch);
+  } else {
+    narrow<BFloat16>(in, out, count, launch);
+  }
 }
 
 }  // namespace gradwire::compress

@@ -56,6 +56,16 @@ void start_finish_sum(const Encode& /*in*/, float* /*result*/, bool /*look*/, co
   refuse();
 }
 
+void load_half_conversions() { refuse(); }
+void start_widening(HalfFormat /*format*/, const std::byte* /*in*/, float* /*out*/, std::size_t /*count*/,
+                    Stream /*stream*/) {
+  refuse();
+}
+void start_narrowing(HalfFormat /*format*/, const float* /*in*/, std::byte* /*out*/, std::size_t /*count*/,
+                     const Launch& /*launch*/) {
+  refuse();
+}
+
 // The signatures are those of functions that keep what they get.
 // NOLINTBEGIN(performance-unnecessary-value-param)
 std::unique_ptr<const DeviceCodec> make_plain_device_codec(std::shared_ptr<const Codec> /*host*/) {

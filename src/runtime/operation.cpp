@@ -73,11 +73,6 @@ void check_tensors(std::span<const OperationTensor> tensors) {
 void check_device_memory(std::span<const OperationTensor> tensors) {
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const OperationTensor& tensor = tensors[i];
-    if (tensor.tensor.dtype != DType::float32) {
-      throw Error(ErrorCode::unsupported,
-                  fmt::format("tensor {} is of {} and on a device", i, to_string(tensor.tensor.dtype)),
-                  "use float32 there, or copy it to the host");
-    }
     if (tensor.tensor.count == 0) continue;
     compress::require_device_memory(tensor.tensor.data, fmt::format("tensor {}", i));
     for (const std::span<float> residual : {tensor.residual, tensor.next_residual}) {
@@ -203,8 +198,8 @@ std::shared_ptr<Operation> build_operation(Collective collective, std::span<cons
 
   operation->scratch.resize(tensors.size());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    if (tensors[i].tensor.dtype != DType::float32 && device.is_host())
-      operation->scratch[i].resize(tensors[i].tensor.count);
+    const Tensor& tensor = tensors[i].tensor;
+    if (tensor.dtype != DType::float32) operation->scratch[i] = PlacedFloats(tensor.count, device);
   }
   for (Part& part : operation->parts) {
     part.buffers.resize(part.tensors.size());
@@ -220,8 +215,8 @@ void Operation::bind(std::span<const OperationTensor> replacement) {
     for (std::size_t i = 0; i < part.tensors.size(); ++i) {
       const std::size_t index = part.tensors[i];
       const OperationTensor& from = tensors[index];
-      float* work =
-          from.tensor.dtype == DType::float32 ? static_cast<float*>(from.tensor.data) : scratch[index].data();
+      float* work = from.tensor.dtype == DType::float32 ? static_cast<float*>(from.tensor.data)
+                                                        : scratch[index].values().data();
       float* residual = from.residual.empty() ? nullptr : from.residual.data();
       float* next = from.next_residual.empty() ? residual : from.next_residual.data();
       part.buffers[i] = {.tensor = from.tensor, .work = work, .residual = residual, .next_residual = next};

@@ -12,6 +12,7 @@
 #include "collectives/schedule.hpp"
 #include "compress/cuda/device.hpp"
 #include "gradwire/communicator.hpp"
+#include "runtime/placed_floats.hpp"
 
 namespace gradwire::runtime {
 
@@ -34,11 +35,11 @@ struct Operation {
   std::uint64_t fingerprint = 0;  ///< of the description and the tag
   std::vector<OperationTensor> tensors;
   std::vector<Part> parts;
-  std::uint64_t wire_bytes = 0;             ///< sent by one run, headers included
-  std::vector<std::vector<float>> scratch;  ///< float32 sums of 16-bit tensors
-  Device device;                            ///< of all tensors
-  std::shared_ptr<compress::Event> ready;   ///< on a device: what a run begins after
-  compress::Stream stream = nullptr;        ///< the caller's
+  std::uint64_t wire_bytes = 0;            ///< sent by one run, headers included
+  std::vector<PlacedFloats> scratch;       ///< float32 sums of 16-bit tensors, where these are
+  Device device;                           ///< of all tensors
+  std::shared_ptr<compress::Event> ready;  ///< on a device: what a run begins after
+  compress::Stream stream = nullptr;       ///< the caller's
 
   // Run state.
   std::uint32_t number = 0;      ///< sequence number in the communicator

@@ -23,6 +23,7 @@ using testing::same_bits;
 using testing::World;
 
 constexpr unsigned kAllRanks = ~0U;
+const std::vector<DType> kEveryType{DType::float16, DType::float32, DType::bfloat16};
 
 class DeviceExecutor : public ::testing::Test {
  protected:
@@ -95,19 +96,22 @@ TEST_P(EveryCollectiveOnDevices, HasTheBitsOfTheHost) {
   for (const std::string& codec : codec_specs()) {
     for (int ranks = 1; ranks <= 5; ranks += quick() ? 2 : 1) {
       for (const auto& counts : {std::vector<std::size_t>{0}, {1}, {700, 0, 1301, 64}}) {
-        ++turn;
-        // All of them, one of them, all but one.
-        const unsigned one = 1U << turn / 3 % static_cast<unsigned>(ranks);
-        expect_as_on_the_host({.algorithm = std::string(to_string(tested.algorithm)),
-                               .codec = codec,
-                               .ranks = ranks,
-                               .counts = counts,
-                               .average = !gathers && turn % 2 == 0,
-                               .seed = turn,
-                               .collective = tested.collective,
-                               .root = tested.collective == Collective::broadcast ? ranks / 2 : 0,
-                               .devices = std::array{kAllRanks, one, ~one}[turn % 3]});
-        if (HasFatalFailure()) return;
+        for (const auto& dtypes : {std::vector<DType>{DType::float32}, kEveryType}) {
+          ++turn;
+          // All of them, one of them, all but one.
+          const unsigned one = 1U << turn / 3 % static_cast<unsigned>(ranks);
+          expect_as_on_the_host({.algorithm = std::string(to_string(tested.algorithm)),
+                                 .codec = codec,
+                                 .ranks = ranks,
+                                 .counts = counts,
+                                 .average = !gathers && turn / 2 % 2 == 0,
+                                 .seed = turn,
+                                 .collective = tested.collective,
+                                 .root = tested.collective == Collective::broadcast ? ranks / 2 : 0,
+                                 .devices = std::array{kAllRanks, one, ~one}[turn % 3],
+                                 .dtypes = dtypes});
+          if (HasFatalFailure()) return;
+        }
       }
     }
   }
@@ -148,6 +152,45 @@ TEST_F(DeviceExecutor, SeesWhatIsNotFinite) {
         data[turn % 4].tensors[0][turn * 91 % 3000] = poison;
         expect_as_on_the_host(job, data);
         if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+/// Where a result does not fit, all ranks have the same bits, and know.
+TEST_F(DeviceExecutor, SeesWhatDoesNotFitInto16Bits) {
+  unsigned turn = 0;
+  for (const Case& tested : all_but_the_barrier()) {
+    for (const char* codec : {"none", "bf16", "onebit"}) {
+      const Job job{.algorithm = std::string(to_string(tested.algorithm)),
+                    .codec = codec,
+                    .ranks = 3,
+                    .counts = {2000},
+                    .seed = ++turn,
+                    .collective = tested.collective,
+                    .devices = std::array{kAllRanks, 0b010U, 0b101U}[turn % 3],
+                    .dtypes = {DType::float16}};
+      SCOPED_TRACE(job.describe());
+      Job on_host = job;
+      on_host.devices = 0;
+      World world(job);
+      World reference(on_host);
+      std::vector<RankData> data(3);
+      for (RankData& rank : data) {
+        rank.tensors.emplace_back(2000, 40'960.0F);
+        rank.residuals.emplace_back(2000, 50'000.0F);
+      }
+      auto expected = data;
+      ASSERT_TRUE(reference.run(expected));
+      ASSERT_TRUE(world.run(data));
+      for (std::size_t rank = 0; rank < data.size(); ++rank) {
+        forget_what_is_unspecified(world, rank, 0, data[rank].tensors[0]);
+        forget_what_is_unspecified(world, rank, 0, expected[rank].tensors[0]);
+        ASSERT_TRUE(same_bits(data[rank].tensors[0], expected[rank].tensors[0])) << rank;
+        ASSERT_TRUE(same_bits(data[rank].residuals[0], expected[rank].residuals[0])) << rank;
+        const auto number = static_cast<int>(rank);
+        EXPECT_EQ(world.executor(number).non_finite(), std::string(codec) != "none") << rank;
+        EXPECT_EQ(reference.executor(number).non_finite(), std::string(codec) != "none") << rank;
       }
     }
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <random>
@@ -17,6 +18,7 @@
 #include "collectives/host_executor.hpp"
 #include "collectives/oracle.hpp"
 #include "collectives/resolve.hpp"
+#include "compress/convert.hpp"
 #include "fake_network.hpp"
 #include "tests/support/device_copy.hpp"
 #include "tests/support/every_algorithm.hpp"
@@ -50,15 +52,19 @@ struct Job {
   Collective collective = Collective::allreduce;
   int root = 0;
   std::vector<int> hosts = ragged_hosts(ranks);
-  unsigned devices = 0;  ///< bit r: the tensors of rank r are on CUDA device 0
+  unsigned devices = 0;                       ///< bit r: the tensors of rank r are on CUDA device 0
+  std::vector<DType> dtypes{DType::float32};  ///< of the tensors, over and over
 
   [[nodiscard]] bool on_device(int rank) const { return (devices >> static_cast<unsigned>(rank) & 1U) != 0; }
 
   [[nodiscard]] std::string describe() const {
-    return fmt::format("{} {} {} ranks {} hosts {} counts {} capacity {} seed {} devices {:b}",
+    std::string types;
+    for (const DType dtype : dtypes) types += fmt::format(" {}", to_string(dtype));
+    return fmt::format("{} {} {} ranks {} hosts {} counts {} capacity {} seed {} devices {:b}{}",
                        to_string(collective), algorithm, codec, ranks, fmt::join(hosts, ","),
-                       fmt::join(counts, ","), capacity, seed, devices);
+                       fmt::join(counts, ","), capacity, seed, devices, types);
   }
+  [[nodiscard]] DType dtype(std::size_t tensor) const { return dtypes[tensor % dtypes.size()]; }
 };
 
 /// The executors of all ranks in one thread, over a network with random delays.
@@ -77,28 +83,49 @@ class World {
     }
   }
 
-  /// Runs the operation on float32 tensors, with residuals in place where there are some. Returns false when
-  /// nothing can move any more although somebody is not finished.
+  /// Runs the operation on tensors of the job's types, with residuals in place where there are some. Returns
+  /// false when nothing can move any more although somebody is not finished.
   bool run(std::vector<RankData>& data) {
     std::vector<std::vector<Buffer>> buffers(data.size());
     std::vector<std::unique_ptr<DeviceCopy>> copies;
+    std::vector<std::vector<std::uint16_t>> halves;
+    std::vector<std::vector<float>> scratch;
+    halves.reserve(data.size() * job_.counts.size());
+    scratch.reserve(data.size() * job_.counts.size());
     for (std::size_t rank = 0; rank < data.size(); ++rank) {
-      const auto place = [&](std::vector<float>& floats) {
-        if (!job_.on_device(static_cast<int>(rank))) return floats.data();
-        copies.push_back(std::make_unique<DeviceCopy>(floats, caller_->get()));
+      const auto place = [&](auto& elements) {
+        if (!job_.on_device(static_cast<int>(rank))) return reinterpret_cast<float*>(elements.data());
+        copies.push_back(std::make_unique<DeviceCopy>(elements, caller_->get()));
         return copies.back()->data();
       };
       for (std::size_t i = 0; i < data[rank].tensors.size(); ++i) {
         auto& tensor = data[rank].tensors[i];
         auto& residual = data[rank].residuals[i];
-        float* const values = place(tensor);
         float* const feedback = residual.empty() ? nullptr : place(residual);
-        buffers[rank].push_back({Tensor(values, tensor.size(), DType::float32), values, feedback, feedback});
+        if (job_.dtype(i) == DType::float32) {
+          float* const values = place(tensor);
+          buffers[rank].push_back(
+              {Tensor(values, tensor.size(), DType::float32), values, feedback, feedback});
+          continue;
+        }
+        auto& narrow = halves.emplace_back(tensor.size());
+        compress::from_float32(job_.dtype(i), tensor.data(), narrow.data(), narrow.size());
+        float* const work = place(scratch.emplace_back(tensor.size()));
+        buffers[rank].push_back(
+            {Tensor(place(narrow), tensor.size(), job_.dtype(i)), work, feedback, feedback});
       }
     }
     const bool done = run(buffers);
     for (const auto& copy : copies) copy->fetch(caller_->get());
     if (caller_) caller_->wait();
+    auto narrow = halves.begin();
+    for (RankData& rank : data) {
+      for (std::size_t i = 0; i < rank.tensors.size(); ++i) {
+        if (job_.dtype(i) == DType::float32) continue;
+        compress::to_float32(job_.dtype(i), narrow->data(), rank.tensors[i].data(), narrow->size());
+        ++narrow;
+      }
+    }
     return done;
   }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "compress/cuda/device_codec.hpp"
+#include "compress/cuda/device_convert.hpp"
 #include "gradwire/error.hpp"
 
 namespace gradwire::compress {
@@ -70,6 +71,24 @@ class DeviceFaults : public testing::Test {
             [=] { finish_sum_on_device(fed, values, true, launch); }};
   }
 };
+
+TEST_F(DeviceFaults, ConversionsAreLoadedWhenTheyAreLaunched) {
+  auto* const floats = reinterpret_cast<float*>(values_.get());
+  const auto convert = [&](Stream stream) {
+    for (const DType dtype : {DType::float16, DType::bfloat16}) {
+      to_float32_on_device(dtype, payload_.get(), floats, kCount, stream);
+      from_float32_on_device(dtype, floats, payload_.get(), kCount, {stream, flag_.word()});
+    }
+  };
+  cuda_on_host::world().loaded.clear();
+  expect_error([&] { convert(nullptr); }, ErrorCode::system, "could not start a kernel");
+  load_conversion_kernels();
+  EXPECT_NO_THROW(convert(nullptr));
+  const OwnStream own;
+  cudaSetDevice(1);
+  load_conversion_kernels();
+  expect_error([&] { convert(own.get()); }, ErrorCode::invalid_argument, "a stream of CUDA device 0");
+}
 
 constexpr const char* kSpecs[] = {"none", "fp16", "bf16", "onebit", "onebit:block=2048", "onebit:scale=l2"};
 

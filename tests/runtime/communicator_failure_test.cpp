@@ -348,5 +348,37 @@ TEST(Communicator, RefusesWhatMakesNoSense) {
   EXPECT_EQ(alone.plan_broadcast(whole).algorithm(), "binomial");
 }
 
+/// A call of the same shape finds what an earlier one has left, and may bring other memory.
+TEST(Communicator, LooksAtItsMemoryInEveryCall) {
+  Communicator alone;
+  std::vector<float> values(10);
+  std::vector<float> short_residual(9);
+  const auto calls = [&](const Tensor& tensor, std::span<float> residual) {
+    const OperationOptions options{.codec = "fp16"};
+    return std::array<std::function<void()>, 4>{
+        [&alone, tensor, residual, options] { alone.allreduce(tensor, options, residual); },
+        [&alone, tensor, residual, options] { (void)alone.reduce_scatter(tensor, options, residual); },
+        [&alone, tensor, residual, options] { alone.allgather(tensor, options, residual); },
+        [&alone, tensor, residual, options] { alone.broadcast(tensor, options, residual); }};
+  };
+  const auto expect_refused = [&](const Tensor& tensor, std::span<float> residual, const char* words) {
+    for (const auto& call : calls(tensor, residual)) {
+      try {
+        call();
+        ADD_FAILURE() << words;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::invalid_argument) << error.what();
+        EXPECT_THAT(error.what(), testing::HasSubstr(words));
+      }
+    }
+  };
+  for (int round = 0; round < 2; ++round) {
+    for (const auto& call : calls(values, {})) call();
+    expect_refused(Tensor(nullptr, 10, DType::float32), {}, "no memory");
+    expect_refused(values, short_residual, "a residual of 9");
+    expect_refused(values, values, "share memory");
+  }
+}
+
 }  // namespace
 }  // namespace gradwire

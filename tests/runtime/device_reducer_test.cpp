@@ -6,13 +6,17 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <random>
 #include <string>
 #include <vector>
 
+#include "compress/convert.hpp"
 #include "compress/cuda/device.hpp"
 #include "gradwire/reducer.hpp"
 #include "local_world.hpp"
 #include "placed_gradients.hpp"
+#include "tests/support/device_copy.hpp"
+#include "tests/support/has_device.hpp"
 #include "tests/support/quick.hpp"
 
 // Reducers of gradients on CUDA devices, beside the same ones on the host.
@@ -128,6 +132,48 @@ TEST_F(DeviceReducer, BeginsABucketWhereGradientsChangeTheirPlace) {
     for (std::size_t i = 0; i < values.size(); ++i) {
       ASSERT_NEAR(values[i], expected.mean[i], 2 * 0x1p-23 * expected.magnitude[i]) << i;
     }
+  });
+}
+
+TEST_F(DeviceReducer, HasTheBitsOfTheHostInSixteenBitsToo) {
+  constexpr std::array kTypes{DType::float16, DType::bfloat16, DType::float32};
+  constexpr std::size_t kCount = 3001;
+  expect_ranks(3, [&](Communicator& communicator) {
+    const compress::OwnStream stream;
+    std::vector<std::vector<std::byte>> elements;
+    for (const DType dtype : kTypes) elements.emplace_back(kCount * size_of(dtype));
+    auto expected = elements;
+    std::vector<DeviceCopy> copies;
+    std::vector<NamedTensor> on_device;
+    std::vector<NamedTensor> on_host;
+    for (std::size_t i = 0; i < kTypes.size(); ++i) {
+      const std::string name(to_string(kTypes[i]));
+      copies.emplace_back(elements[i], stream.get());
+      on_device.push_back({name, copies[i].tensor(0, kTypes[i]), stream.get()});
+      on_host.push_back({name, Tensor(expected[i].data(), kCount, kTypes[i])});
+    }
+    Reducer reducer(communicator, on_device, {.codec = "onebit"});
+    Reducer reference(communicator, on_host, {.codec = "onebit"});
+    std::mt19937 random(static_cast<unsigned>(communicator.rank()));
+    std::normal_distribution<float> normal(0.3F, 1.0F);
+    for (int step = 0; step < 3; ++step) {
+      if (step == 2) reducer.measure_next_step();
+      if (step == 2) reference.measure_next_step();
+      std::vector<float> values(kCount);
+      for (float& value : values) value = normal(random);
+      for (std::size_t i = 0; i < kTypes.size(); ++i) {
+        compress::from_float32(kTypes[i], values.data(), elements[i].data(), kCount);
+        expected[i] = elements[i];
+        compress::copy_on(stream.get(), copies[i].data(), elements[i].data(), elements[i].size());
+      }
+      reducer.wait();
+      reference.wait();
+      for (const DeviceCopy& copy : copies) copy.fetch(stream.get());
+      stream.wait();
+      ASSERT_TRUE(elements == expected) << "step " << step;
+      ASSERT_EQ(reducer.save_state(), reference.save_state()) << "step " << step;
+    }
+    EXPECT_EQ(reducer.metrics().result_over_mean, reference.metrics().result_over_mean);
   });
 }
 

@@ -9,20 +9,9 @@
 
 #include "compress/cuda/device.hpp"
 #include "gradients.hpp"
-#include "gradwire/error.hpp"
 #include "gradwire/reducer.hpp"
 
 namespace gradwire {
-
-inline bool has_device(int number) {
-  if (!compress::why_no_device().empty()) return false;
-  try {
-    const compress::UseDevice here(number);
-  } catch (const Error&) {
-    return false;
-  }
-  return true;
-}
 
 /// Places of Gradients' three tensors, in their order.
 using Places = std::vector<Device>;

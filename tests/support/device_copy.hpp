@@ -9,25 +9,26 @@
 
 namespace gradwire {
 
-/// Floats of the host's that are on the current device until they are fetched, by copies on a stream.
+/// Elements of the host's that are on the current device until they are fetched, by copies on a stream.
 class DeviceCopy {
  public:
-  DeviceCopy(std::vector<float>& host, compress::Stream stream)
-      : host_(host), device_(compress::allocate_device(sizeof(float) * host.size())) {
-    compress::copy_on(stream, device_.get(), host.data(), sizeof(float) * host.size());
+  template <typename Element>
+  DeviceCopy(std::vector<Element>& host, compress::Stream stream)
+      : host_(std::as_writable_bytes(std::span(host))), device_(compress::allocate_device(host_.size())) {
+    compress::copy_on(stream, device_.get(), host_.data(), host_.size());
   }
 
   [[nodiscard]] float* data() const { return reinterpret_cast<float*>(device_.get()); }
-  [[nodiscard]] std::span<float> span() const { return {data(), host_.size()}; }
-  [[nodiscard]] Tensor tensor(int device = 0) const {
-    return {data(), host_.size(), DType::float32, Device::cuda(device)};
+  [[nodiscard]] std::span<float> span() const { return {data(), host_.size() / sizeof(float)}; }
+  [[nodiscard]] Tensor tensor(int device = 0, DType dtype = DType::float32) const {
+    return {data(), host_.size() / size_of(dtype), dtype, Device::cuda(device)};
   }
   void fetch(compress::Stream stream) const {
-    compress::copy_on(stream, host_.data(), device_.get(), sizeof(float) * host_.size());
+    compress::copy_on(stream, host_.data(), device_.get(), host_.size());
   }
 
  private:
-  std::vector<float>& host_;
+  std::span<std::byte> host_;
   compress::DeviceMemory device_;
 };
 
