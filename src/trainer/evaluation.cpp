@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "trainer/host_view.hpp"
 #include "trainer/softmax_loss.hpp"
 
 namespace gradwire::trainer {
@@ -16,13 +17,16 @@ namespace {
 std::size_t correct_answers(Mlp& model, const Dataset& data, std::size_t begin, std::size_t end) {
   std::size_t correct = 0;
   std::vector<std::uint32_t> indices;
+  HostView logits(model.compute(), model.logits());
   while (begin < end) {
     const std::size_t rows = std::min(model.max_rows(), end - begin);
     indices.resize(rows);
     std::iota(indices.begin(), indices.end(), static_cast<std::uint32_t>(begin));
     data.gather(data.test, indices, model.inputs());
     const auto labels = std::span(data.test.labels).subspan(begin, rows);
-    correct += score(model.forward(rows), data.classes, labels).correct;
+    const std::size_t count = model.forward(rows).size();
+    logits.fetch(0, count);
+    correct += score(logits.values().first(count), data.classes, labels).correct;
     begin += rows;
   }
   return correct;

@@ -7,7 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "trainer/float_arena.hpp"
+#include "trainer/compute.hpp"
+#include "trainer/host_view.hpp"
 
 namespace gradwire::trainer {
 
@@ -18,30 +19,35 @@ struct Parameter {
   std::size_t count = 0;
 };
 
-/// A multilayer perceptron with ReLU between its layers. Weights lie in one arena and gradients in another of
-/// the same layout, the parameters in the order in which the backward pass produces their gradients. For one
-/// thread at a time.
+/// A multilayer perceptron with ReLU between its layers, where its Compute is. Weights lie in one arena and
+/// gradients in another of the same layout, the parameters in the order in which the backward pass produces
+/// their gradients. For one thread at a time.
 class Mlp {
  public:
-  /// Called with the index of a parameter whose gradient is complete.
+  /// Called with the index of a parameter whose gradient is complete, or will be by what the Compute has
+  /// under way.
   using Ready = std::function<void(int)>;
 
-  /// `widths`: inputs, hidden layers, classes. Up to `max_rows` rows can pass at once.
-  Mlp(std::vector<int> widths, std::size_t max_rows);
+  /// `widths`: inputs, hidden layers, classes. Up to `max_rows` rows can pass at once. The Compute outlives
+  /// the model.
+  Mlp(Compute& compute, std::vector<int> widths, std::size_t max_rows);
 
   /// He initialization: weights normal with variance 2 / inputs, biases 0.
   void initialize(std::uint64_t seed);
 
+  [[nodiscard]] Compute& compute() const noexcept { return compute_; }
   [[nodiscard]] const std::vector<int>& widths() const noexcept { return widths_; }
-  [[nodiscard]] const std::vector<Parameter>& parameters() const noexcept { return parameters_; }
+  [[nodiscard]] const std::vector<Parameter>& parameters() const noexcept { return layout_.parameters; }
   [[nodiscard]] std::size_t max_rows() const noexcept { return max_rows_; }
-  [[nodiscard]] std::span<float> weights() noexcept { return weights_; }
-  [[nodiscard]] std::span<float> gradients() noexcept { return gradients_; }
-  [[nodiscard]] std::span<float> gradient(int parameter) noexcept;
+  [[nodiscard]] std::span<float> weights() noexcept { return weights_.span(); }
+  [[nodiscard]] std::span<float> gradients() noexcept { return gradients_.span(); }
+  [[nodiscard]] std::span<float> gradient(int index) noexcept;
 
-  /// Where the caller puts the rows of inputs before forward().
-  [[nodiscard]] std::span<float> inputs() noexcept { return activations_.front(); }
+  /// The host's memory, where the caller puts the rows of inputs before forward().
+  [[nodiscard]] std::span<float> inputs() noexcept { return inputs_.values(); }
 
+  /// Room for those of max_rows() rows.
+  [[nodiscard]] std::span<float> logits() noexcept { return activations_.back().span(); }
   /// The logits of the first `rows` rows of inputs(), to be replaced by their gradient before backward().
   std::span<float> forward(std::size_t rows);
   /// Fills the gradients, given that of the logits in the span that forward() returned.
@@ -54,16 +60,28 @@ class Mlp {
     int weight = 0;  ///< indices into parameters_
     int bias = 0;
   };
+  struct Layout {
+    std::vector<Layer> layers;
+    std::vector<Parameter> parameters;
+    std::size_t floats = 0;  ///< of an arena
+  };
+  [[nodiscard]] const Parameter& parameter(int index) const noexcept;
+  [[nodiscard]] std::span<float> values(int index) noexcept;
+  static Layout lay_out(const std::vector<int>& widths);
+  /// Of `rows` rows for each of these widths.
+  static std::vector<Floats> matrices(Compute& compute, std::span<const int> widths, std::size_t rows);
 
+  Compute& compute_;
   std::vector<int> widths_;
   std::size_t max_rows_;
-  std::vector<Layer> layers_;
-  std::vector<Parameter> parameters_;
-  FloatArena weights_;
-  FloatArena gradients_;
-  std::vector<FloatArena>
-      activations_;                 ///< activations_[l]: the input of layer l; the last one holds the logits
-  std::vector<FloatArena> deltas_;  ///< deltas_[l]: the loss's gradient with respect to activations_[l]
+  Layout layout_;
+  Floats weights_;
+  Floats gradients_;
+  /// activations_[l]: the input of layer l; the last one holds the logits.
+  std::vector<Floats> activations_;
+  /// deltas_[l - 1]: the loss's gradient with respect to activations_[l], for the hidden layers.
+  std::vector<Floats> deltas_;
+  HostView inputs_;
 };
 
 }  // namespace gradwire::trainer

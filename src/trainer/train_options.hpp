@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "trainer/mode_options.hpp"
-#include "trainer/sgd.hpp"
+#include "trainer/sgd_options.hpp"
 
 namespace gradwire::trainer {
 

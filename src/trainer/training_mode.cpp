@@ -10,7 +10,6 @@
 #include "trainer/modes/groups_mode.hpp"
 #include "trainer/modes/model_averaging_mode.hpp"
 #include "trainer/modes/server_mode.hpp"
-#include "trainer/sgd.hpp"
 
 namespace gradwire::trainer {
 
@@ -24,8 +23,8 @@ void require_finite_loss(double loss, std::uint64_t step) {
   throw diverged(fmt::format("the loss became {}", std::isnan(loss) ? "NaN" : "infinite"), step);
 }
 
-void require_finite_gradients(std::span<const float> gradients, std::uint64_t step) {
-  if (!is_finite(gradients)) throw diverged("a gradient became NaN or infinite", step);
+void require_finite_gradients(Compute& compute, std::span<const float> gradients, std::uint64_t step) {
+  if (!compute.is_finite(gradients)) throw diverged("a gradient became NaN or infinite", step);
 }
 
 std::unique_ptr<TrainingMode> make_mode(const ModeContext& context) {

@@ -19,12 +19,13 @@
 #include "trainer/core_sharing.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/gemm.hpp"
+#include "trainer/host_compute.hpp"
+#include "trainer/host_view.hpp"
 #include "trainer/joined.hpp"
 #include "trainer/loss_mean.hpp"
 #include "trainer/mlp.hpp"
 #include "trainer/modes/gradient_reducer.hpp"
 #include "trainer/shard_sampler.hpp"
-#include "trainer/softmax_loss.hpp"
 #include "trainer/stop_watch.hpp"
 #include "trainer/straggler.hpp"
 #include "trainer/training_mode.hpp"
@@ -49,7 +50,8 @@ class TrainingRun {
         notice_(std::move(notice)),
         options_(options),
         data_(data),
-        model_(layer_widths(options, data), std::max(options.batch, kRowsOfEvaluation)),
+        model_(compute_, layer_widths(options, data), std::max(options.batch, kRowsOfEvaluation)),
+        weights_(compute_, model_.weights()),
         sampler_(data.train.count(), ranks_.rank(), ranks_.size(), options.batch, options.seed),
         total_steps_(options.steps != 0 ? options.steps : options.epochs * sampler_.steps_per_epoch()),
         pacer_(parse_straggler(options.straggler), options.min_step_ms, ranks_.rank(), options.seed) {}
@@ -69,13 +71,19 @@ class TrainingRun {
   void say(const std::string& notice) const {
     if (notice_) notice_(notice);
   }
-  [[nodiscard]] std::uint64_t weights_fingerprint() { return fingerprint(std::as_bytes(model_.weights())); }
+  /// As the host sees them.
+  [[nodiscard]] std::span<float> fetched_weights() {
+    weights_.fetch();
+    return weights_.values();
+  }
 
   RankGroup ranks_;
   NoticeCallback notice_;
   const TrainOptions& options_;
   const Dataset& data_;
+  HostCompute compute_;
   Mlp model_;
+  HostView weights_;
   ShardSampler sampler_;
   std::uint64_t total_steps_;
   StepPacer pacer_;
@@ -111,7 +119,8 @@ void TrainingRun::begin() {
   if (options_.resume.empty()) {
     model_.initialize(options_.seed);
     // Mathematical functions may differ by a bit between machines.
-    (void)ranks_.together([this](Communicator& comm) { comm.broadcast(model_.weights()); });
+    (void)ranks_.together([this](Communicator& comm) { comm.broadcast(fetched_weights()); });
+    weights_.store();
   } else {
     load();
   }
@@ -140,8 +149,11 @@ void TrainingRun::train_step(std::uint64_t step) {
   const double scale = mode_->is_weighted() ? static_cast<double>(ranks_.size()) / static_cast<double>(global)
                                             : 1.0 / static_cast<double>(std::max<std::size_t>(rows, 1));
   const auto logits = model_.forward(rows);
-  mode_->note_loss(scale * softmax_cross_entropy(logits, data_.classes, labels_, static_cast<float>(scale)));
+  const double loss =
+      compute_.softmax_cross_entropy(logits, data_.classes, labels_, static_cast<float>(scale));
+  mode_->note_loss(scale * loss);
   model_.backward(rows, [this](int parameter) { mode_->ready(parameter); });
+  compute_.wait();
   pacer_.stretch(std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
   loss_ = mode_->finish_step(step);
   epoch_loss_.add(loss_, global);
@@ -214,7 +226,8 @@ Checkpoint TrainingRun::identity() {
   checkpoint.world_size = ranks_.size();
   checkpoint.batch = options_.batch;
   checkpoint.seed = options_.seed;
-  checkpoint.weights.assign(model_.weights().begin(), model_.weights().end());
+  const auto weights = fetched_weights();
+  checkpoint.weights.assign(weights.begin(), weights.end());
   return checkpoint;
 }
 
@@ -237,7 +250,7 @@ void TrainingRun::load() {
                             checkpoint.step, total_steps_),
                 "ask for more --epochs or --steps");
   }
-  std::ranges::copy(checkpoint.weights, model_.weights().begin());
+  compute_.upload(checkpoint.weights, model_.weights());
   mode_->load(checkpoint);
   first_step_ = next_step_ = checkpoint.step;
   watch_.add(checkpoint.seconds);
@@ -258,7 +271,7 @@ TrainReport TrainingRun::finish() {
   report_.samples_per_second = static_cast<double>(samples_) / std::max(report_.seconds, 1e-9);
   count_communication();
   report_.exposed_communication_seconds = mode_->exposed_seconds();
-  report_.weights_fingerprint = weights_fingerprint();
+  report_.weights_fingerprint = fingerprint(std::as_bytes(fetched_weights()));
   // Servers that lost updates may have shown them to some ranks before.
   if (mode_->keeps_replicas() && report_.updates_lost == 0) {
     (void)ranks_.together([this](Communicator& comm) {

@@ -10,6 +10,7 @@
 
 #include "gradwire/error.hpp"
 #include "trainer/gemm.hpp"
+#include "trainer/host_compute.hpp"
 #include "trainer/random.hpp"
 #include "trainer/sgd.hpp"
 #include "trainer/softmax_loss.hpp"
@@ -47,7 +48,8 @@ double reference_loss(Mlp& model, const std::vector<double>& weights, std::size_
 }
 
 struct Example {
-  Mlp model{{6, 5, 4, 3}, 8};
+  HostCompute compute;
+  Mlp model{compute, {6, 5, 4, 3}, 8};
   std::vector<std::uint8_t> labels{0, 1, 2, 2, 1, 0, 1};
   std::size_t rows = labels.size();
 
@@ -64,24 +66,24 @@ struct Example {
     }
   }
 
-  double compute(const Mlp::Ready& ready = [](int) {}) {
+  double loss(const Mlp::Ready& ready = [](int) {}) {
     const auto logits = model.forward(rows);
     const auto scale = 1.0F / static_cast<float>(rows);
-    const double loss = softmax_cross_entropy(logits, 3, labels, scale) / static_cast<double>(rows);
+    const double mean = softmax_cross_entropy(logits, 3, labels, scale) / static_cast<double>(rows);
     model.backward(rows, ready);
-    return loss;
+    return mean;
   }
 };
 
 TEST(Mlp, loss_matches_the_definition) {
   Example example;
   const std::vector<double> weights(example.model.weights().begin(), example.model.weights().end());
-  EXPECT_NEAR(example.compute(), reference_loss(example.model, weights, example.rows, example.labels), 1e-6);
+  EXPECT_NEAR(example.loss(), reference_loss(example.model, weights, example.rows, example.labels), 1e-6);
 }
 
 TEST(Mlp, gradients_match_finite_differences) {
   Example example;
-  example.compute();
+  example.loss();
   std::vector<double> weights(example.model.weights().begin(), example.model.weights().end());
   constexpr double kStep = 1e-6;
   for (const auto& parameter : example.model.parameters()) {
@@ -100,11 +102,11 @@ TEST(Mlp, gradients_match_finite_differences) {
 
 TEST(Mlp, announces_each_gradient_once_it_is_complete_and_in_order) {
   Example example;
-  example.compute();
+  example.loss();
   const std::vector<float> complete(example.model.gradients().begin(), example.model.gradients().end());
   std::ranges::fill(example.model.gradients(), kNan);
   std::vector<int> order;
-  example.compute([&](int parameter) {
+  example.loss([&](int parameter) {
     order.push_back(parameter);
     const auto& p = example.model.parameters()[static_cast<std::size_t>(parameter)];
     const auto gradient = example.model.gradient(parameter);
@@ -123,8 +125,9 @@ TEST(Mlp, no_rows_give_zero_gradients) {
 }
 
 TEST(Mlp, initial_weights_follow_the_seed_and_he) {
-  Mlp a({784, 512, 10}, 1);
-  Mlp b({784, 512, 10}, 1);
+  HostCompute compute;
+  Mlp a(compute, {784, 512, 10}, 1);
+  Mlp b(compute, {784, 512, 10}, 1);
   a.initialize(1);
   b.initialize(1);
   EXPECT_TRUE(std::ranges::equal(a.weights(), b.weights()));
@@ -139,19 +142,20 @@ TEST(Mlp, initial_weights_follow_the_seed_and_he) {
 }
 
 TEST(Mlp, refuses_empty_layers) {
-  EXPECT_THROW(Mlp({784, 0, 10}, 1), Error);
-  EXPECT_THROW(Mlp({784}, 1), Error);
+  HostCompute compute;
+  EXPECT_THROW(Mlp(compute, {784, 0, 10}, 1), Error);
+  EXPECT_THROW(Mlp(compute, {784}, 1), Error);
 }
 
 TEST(Mlp, a_nan_anywhere_reaches_the_loss) {
   for (const std::size_t parameter : {0U, 2U, 4U, 1U, 3U, 5U}) {
     Example example;
     example.model.weights()[example.model.parameters()[parameter].offset] = kNan;
-    EXPECT_TRUE(std::isnan(example.compute())) << parameter;
+    EXPECT_TRUE(std::isnan(example.loss())) << parameter;
   }
   Example example;
   example.model.inputs()[0] = kNan;
-  EXPECT_TRUE(std::isnan(example.compute()));
+  EXPECT_TRUE(std::isnan(example.loss()));
 }
 
 TEST(SoftmaxLoss, stays_finite_for_large_logits_and_shows_infinite_ones) {
@@ -174,7 +178,8 @@ TEST(SoftmaxLoss, scores) {
 }
 
 TEST(Sgd, follows_its_formula) {
-  Sgd sgd(2, {.learning_rate = 0.5F, .momentum = 0.5F, .weight_decay = 0.25F});
+  HostCompute compute;
+  Sgd sgd(compute, 2, {.learning_rate = 0.5F, .momentum = 0.5F, .weight_decay = 0.25F});
   std::vector<float> weights{4, -8};
   const std::vector<float> gradients{1, 0};
   EXPECT_TRUE(sgd.step(weights, gradients));
@@ -187,7 +192,8 @@ TEST(Sgd, notices_gradients_that_are_not_finite) {
   for (const float bad :
        {kNan, -kNan, std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
     for (const std::size_t place : {0U, 17U, 99U}) {
-      Sgd sgd(100, {});
+      HostCompute compute;
+      Sgd sgd(compute, 100, {});
       std::vector<float> weights(100);
       std::vector<float> gradients(100, std::numeric_limits<float>::max());
       EXPECT_TRUE(sgd.step(weights, gradients));

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <optional>
 #include <span>
@@ -10,6 +11,7 @@
 #include "gradwire/parameter_server.hpp"
 #include "rank_threads.hpp"
 #include "trainer/agreement.hpp"
+#include "trainer/host_compute.hpp"
 #include "trainer/mlp.hpp"
 #include "trainer/shard_sampler.hpp"
 #include "trainer/softmax_loss.hpp"
@@ -27,7 +29,8 @@ class PlainRank {
  public:
   PlainRank(const Dataset& data, const TrainOptions& options, int rank, int ranks)
       : data_(data),
-        model_({static_cast<int>(data.features), 48, 32, static_cast<int>(data.classes)}, options.batch),
+        model_(compute_, {static_cast<int>(data.features), 48, 32, static_cast<int>(data.classes)},
+               options.batch),
         sampler_(data.train.count(), rank, ranks, options.batch, options.seed) {
     model_.initialize(options.seed);
   }
@@ -49,6 +52,7 @@ class PlainRank {
 
  private:
   const Dataset& data_;
+  HostCompute compute_;
   Mlp model_;
   ShardSampler sampler_;
 };
@@ -112,7 +116,7 @@ TEST_P(Averaging, OfModelsIsThatOfTheirMovements) {
   options_.mode = GetParam();
   options_.modes.period = 3;
   const float eta = GetParam() == Mode::bmuf ? 0.5F : 0.0F;
-  std::vector<PlainRank> ranks;
+  std::deque<PlainRank> ranks;
   for (int r = 0; r < kRanks; ++r) ranks.emplace_back(data_, options_, r, kRanks);
   Values model = ranks[0].initial();
   Values base = model;
@@ -189,7 +193,7 @@ TEST_F(TwoJobs, AGroupsMeanGradientIsAStepOfTheServers) {
   Values velocity;
   for (const std::uint64_t seed : kSeeds) {
     options_.seed = seed;
-    std::vector<PlainRank> ranks;
+    std::deque<PlainRank> ranks;
     for (int r = 0; r < kRanks; ++r) ranks.emplace_back(data_, options_, r, kRanks);
     if (weights.empty()) weights = ranks[0].initial();
     velocity.resize(weights.size());

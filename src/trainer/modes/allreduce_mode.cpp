@@ -1,16 +1,14 @@
 #include "trainer/modes/allreduce_mode.hpp"
 
-#include <algorithm>
-
 #include "trainer/modes/gradient_reducer.hpp"
 
 namespace gradwire::trainer {
 
 AllreduceMode::AllreduceMode(const ModeContext& context)
     : context_(context),
-      sgd_(context.model.weights().size(), context.options.sgd),
-      loss_slot_(1),
-      reducer_(make_reducer(context.ranks.comm(), context, loss_slot_, context.model.gradients(),
+      sgd_(context.model.compute(), context.model.weights().size(), context.options.sgd),
+      loss_(context.model.compute()),
+      reducer_(make_reducer(context.ranks.comm(), context, loss_.span(), context.model.gradients(),
                             context.options.overlap)) {}
 
 void AllreduceMode::begin(std::uint64_t first) {
@@ -24,7 +22,7 @@ void AllreduceMode::begin_step(std::uint64_t step) {
 }
 
 void AllreduceMode::note_loss(double loss) {
-  loss_slot_[0] = static_cast<float>(loss);
+  loss_.set(loss);
   reducer_.ready(0);
 }
 
@@ -32,7 +30,7 @@ void AllreduceMode::ready(int parameter) { reducer_.ready(parameter + 1); }
 
 double AllreduceMode::finish_step(std::uint64_t step) {
   wait_for_gradients(reducer_, step);
-  const auto loss = static_cast<double>(loss_slot_[0]);
+  const auto loss = loss_.get();
   require_finite_loss(loss, step);
   if (!sgd_.step(context_.model.weights(), context_.model.gradients())) {
     throw diverged("a gradient became NaN or infinite", step);
@@ -44,18 +42,19 @@ std::uint64_t AllreduceMode::wire_bytes() const { return wire_bytes_of(reducer_)
 double AllreduceMode::exposed_seconds() const { return reducer_.metrics().exposed_seconds; }
 
 void AllreduceMode::save(Checkpoint& checkpoint) {
-  checkpoint.velocity.assign(sgd_.velocity().begin(), sgd_.velocity().end());
+  checkpoint.velocity.resize(sgd_.velocity().size());
+  context_.model.compute().download(sgd_.velocity(), checkpoint.velocity);
   checkpoint.reducer_state = reducer_.save_state();
 }
 
 void AllreduceMode::load(const Checkpoint& checkpoint) {
-  std::ranges::copy(checkpoint.velocity, sgd_.velocity().begin());
+  context_.model.compute().upload(checkpoint.velocity, sgd_.velocity());
   reducer_.load_state(checkpoint.reducer_state);
 }
 
 std::uint64_t AllreduceMode::most_state_bytes() const {
   // One float of residual for each gradient and the loss.
-  return reducer_.save_state().size() + sizeof(float) * (sgd_.velocity().size() + loss_slot_.size());
+  return reducer_.save_state().size() + sizeof(float) * (sgd_.velocity().size() + 1);
 }
 
 }  // namespace gradwire::trainer

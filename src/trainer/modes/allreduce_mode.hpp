@@ -1,6 +1,7 @@
 #pragma once
 
 #include "gradwire/reducer.hpp"
+#include "trainer/loss_slot.hpp"
 #include "trainer/sgd.hpp"
 #include "trainer/training_mode.hpp"
 
@@ -28,9 +29,7 @@ class AllreduceMode final : public TrainingMode {
   ModeContext context_;
   Sgd sgd_;
   std::uint64_t first_ = 0;
-  /// Reduced with the gradients: every rank sees the mean, and so all agree on whether it is finite, without
-  /// another message.
-  FloatArena loss_slot_;
+  LossSlot loss_;
   Reducer reducer_;
 };
 

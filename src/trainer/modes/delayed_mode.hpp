@@ -1,6 +1,7 @@
 #pragma once
 
 #include "gradwire/reducer.hpp"
+#include "trainer/loss_slot.hpp"
 #include "trainer/sgd.hpp"
 #include "trainer/training_mode.hpp"
 
@@ -27,8 +28,8 @@ class DelayedMode final : public TrainingMode {
 
   ModeContext context_;
   Sgd sgd_;
-  FloatArena moving_;  ///< the gradients under way, whose place the next ones must not take
-  FloatArena loss_slot_;
+  Floats moving_;  ///< the gradients under way, whose place the next ones must not take
+  LossSlot loss_;
   double own_loss_ = 0;
   double shown_loss_ = 0;
   bool is_under_way_ = false;

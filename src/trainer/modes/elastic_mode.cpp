@@ -9,19 +9,28 @@ namespace gradwire::trainer {
 
 ElasticMode::ElasticMode(const ModeContext& context)
     : context_(context),
-      sgd_(context.model.weights().size(), context.options.sgd),
+      sgd_(context.model.compute(), context.model.weights().size(), context.options.sgd),
+      weights_(context.model.compute(), context.model.weights()),
       centre_(context.model.weights().size()),
       difference_(context.model.weights().size()),
       worker_(context, context.ranks.rank(), context.ranks.size(), "asp") {}
 
 void ElasticMode::begin(std::uint64_t /*first*/) {
-  std::ranges::copy(context_.model.weights(), centre_.begin());
+  weights_.fetch();
+  std::ranges::copy(weights_.values(), centre_.begin());
   worker_.init(centre_, fmt::format("elastic:alpha={}", context_.options.modes.alpha));
   // Servers that are not new had a centre of their own.
-  std::ranges::copy(centre_, context_.model.weights().begin());
+  show_centre();
 }
 
-void ElasticMode::begin_step(std::uint64_t /*step*/) { own_.restore(context_.model.weights()); }
+void ElasticMode::show_centre() {
+  std::ranges::copy(centre_, weights_.values().begin());
+  weights_.store();
+}
+
+void ElasticMode::begin_step(std::uint64_t /*step*/) {
+  if (own_.restore(weights_.values())) weights_.store();
+}
 
 double ElasticMode::finish_step(std::uint64_t step) {
   require_finite_loss(loss_, step);
@@ -35,12 +44,14 @@ double ElasticMode::finish_step(std::uint64_t step) {
 void ElasticMode::meet_centre() {
   const auto begin = std::chrono::steady_clock::now();
   pull_centre();
-  const auto weights = context_.model.weights();
+  weights_.fetch();
+  const auto weights = weights_.values();
   const auto alpha = static_cast<float>(context_.options.modes.alpha);
   for (std::size_t i = 0; i < weights.size(); ++i) {
     difference_[i] = weights[i] - centre_[i];
     weights[i] -= alpha * difference_[i];
   }
+  weights_.store();
   worker_.push_all(difference_);
   worker_.clock();
   exposed_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -52,8 +63,8 @@ void ElasticMode::pull_centre() {
     worker_.pull_all(centre_);
   });
   if (!was_missed) return;
-  std::ranges::copy(centre_, context_.model.weights().begin());
-  std::ranges::fill(sgd_.velocity(), 0.0F);
+  show_centre();
+  context_.model.compute().clear(sgd_.velocity());
 }
 
 std::uint64_t ElasticMode::next_step(std::uint64_t planned) const {
@@ -64,9 +75,11 @@ void ElasticMode::settle() {
   pull_centre();
   (void)context_.ranks.together([](Communicator& comm) { comm.barrier(); });
   pull_centre();
-  own_.keep(context_.model.weights());
-  std::ranges::copy(centre_, context_.model.weights().begin());
-  (void)context_.ranks.together([&](Communicator& comm) { comm.broadcast(context_.model.weights()); });
+  weights_.fetch();
+  own_.keep(weights_.values());
+  std::ranges::copy(centre_, weights_.values().begin());
+  (void)context_.ranks.together([&](Communicator& comm) { comm.broadcast(weights_.values()); });
+  weights_.store();
 }
 
 }  // namespace gradwire::trainer

@@ -1,6 +1,9 @@
 #pragma once
 
+#include "trainer/float_arena.hpp"
+#include "trainer/host_view.hpp"
 #include "trainer/modes/server_worker.hpp"
+#include "trainer/sgd.hpp"
 #include "trainer/training_mode.hpp"
 
 namespace gradwire::trainer {
@@ -28,12 +31,15 @@ class ElasticMode final : public TrainingMode {
 
  private:
   void meet_centre();
+  /// Makes it the model.
+  void show_centre();
   /// Brings the centre up to what the servers have. When they had gone on without this rank, its model sets
   /// out from there.
   void pull_centre();
 
   ModeContext context_;
   Sgd sgd_;
+  HostView weights_;
   FloatArena centre_;
   FloatArena difference_;
   ServerWorker worker_;  ///< goes before what it was lent

@@ -18,9 +18,10 @@ std::size_t bucket_bytes_in_use(const TrainOptions& options) {
 Reducer make_reducer(Communicator& comm, const ModeContext& context, std::span<float> loss,
                      std::span<float> arena, bool overlap) {
   std::vector<NamedTensor> tensors;
-  if (!loss.empty()) tensors.push_back({"loss", Tensor(loss)});
+  const Compute& compute = context.model.compute();
+  if (!loss.empty()) tensors.push_back({"loss", compute.tensor(loss)});
   for (const auto& parameter : context.model.parameters()) {
-    tensors.push_back({parameter.name, Tensor(arena.subspan(parameter.offset, parameter.count))});
+    tensors.push_back({parameter.name, compute.tensor(arena.subspan(parameter.offset, parameter.count))});
   }
   ReducerOptions options;
   // Checks the name even when a warm start begins with another.

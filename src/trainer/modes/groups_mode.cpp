@@ -9,9 +9,11 @@ namespace gradwire::trainer {
 GroupsMode::GroupsMode(const ModeContext& context)
     : context_(context),
       group_(context.ranks.comm().split(context.ranks.rank() / context.options.modes.group_size)),
-      loss_slot_(1),
+      weights_(context.model.compute(), context.model.weights()),
+      gradients_(context.model.compute(), context.model.gradients()),
+      loss_(context.model.compute()),
       reducer_(
-          make_reducer(group_, context, loss_slot_, context.model.gradients(), context.options.overlap)) {
+          make_reducer(group_, context, loss_.span(), context.model.gradients(), context.options.overlap)) {
   const int size = context.options.modes.group_size;
   const int groups = (context.ranks.size() + size - 1) / size;
   if (group_.rank() == 0) {
@@ -20,17 +22,21 @@ GroupsMode::GroupsMode(const ModeContext& context)
 }
 
 void GroupsMode::begin(std::uint64_t /*first*/) {
-  if (worker_) worker_->init(context_.model.weights(), momentum_spec(context_.options.sgd));
+  weights_.fetch();
+  if (worker_) worker_->init(weights_.values(), momentum_spec(context_.options.sgd));
   // Servers that are not new had values of their own.
-  group_.broadcast(context_.model.weights());
+  group_.broadcast(weights_.values());
+  weights_.store();
   bytes_before_ = group_.traffic().wire_bytes_sent;
   reducer_.reset_metrics();
 }
 
-void GroupsMode::begin_step(std::uint64_t /*step*/) { own_.restore(context_.model.weights()); }
+void GroupsMode::begin_step(std::uint64_t /*step*/) {
+  if (own_.restore(weights_.values())) weights_.store();
+}
 
 void GroupsMode::note_loss(double loss) {
-  loss_slot_[0] = static_cast<float>(loss);
+  loss_.set(loss);
   reducer_.ready(0);
 }
 
@@ -39,26 +45,29 @@ void GroupsMode::ready(int parameter) { reducer_.ready(parameter + 1); }
 double GroupsMode::finish_step(std::uint64_t step) {
   const auto begin = std::chrono::steady_clock::now();
   wait_for_gradients(reducer_, step);
-  const auto loss = static_cast<double>(loss_slot_[0]);
+  const auto loss = loss_.get();
   require_finite_loss(loss, step);
-  require_finite_gradients(context_.model.gradients(), step);
+  require_finite_gradients(context_.model.compute(), context_.model.gradients(), step);
   if (worker_) {
-    worker_->push_all(context_.model.gradients());
+    gradients_.fetch();
+    worker_->push_all(gradients_.values());
     worker_->clock();
-    const auto weights = context_.model.weights();
+    const auto weights = weights_.values();
     (void)worker_->was_missed(weights, [&] {
       worker_->pull_all(weights);
       worker_->flush();
     });
   }
-  group_.broadcast(context_.model.weights());
+  group_.broadcast(weights_.values());
+  weights_.store();
   exposed_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return loss;
 }
 
 void GroupsMode::settle() {
-  own_.keep(context_.model.weights());
-  context_.ranks.comm().broadcast(context_.model.weights());
+  own_.keep(weights_.values());
+  context_.ranks.comm().broadcast(weights_.values());
+  weights_.store();
 }
 
 std::uint64_t GroupsMode::wire_bytes() const {

@@ -3,6 +3,8 @@
 #include <optional>
 
 #include "gradwire/reducer.hpp"
+#include "trainer/host_view.hpp"
+#include "trainer/loss_slot.hpp"
 #include "trainer/modes/server_worker.hpp"
 #include "trainer/training_mode.hpp"
 
@@ -31,8 +33,10 @@ class GroupsMode final : public TrainingMode {
  private:
   ModeContext context_;
   Communicator group_;
-  std::optional<ServerWorker> worker_;  ///< the first rank's
-  FloatArena loss_slot_;
+  HostView weights_;
+  HostView gradients_;
+  std::optional<ServerWorker> worker_;  ///< the first rank's; goes before what it was lent
+  LossSlot loss_;
   Reducer reducer_;
   OwnWeights own_;
   std::uint64_t bytes_before_ = 0;  ///< what the group had sent when the steps began

@@ -1,27 +1,25 @@
 #include "trainer/modes/model_averaging_mode.hpp"
 
-#include <algorithm>
-#include <functional>
-
 #include "trainer/modes/gradient_reducer.hpp"
 
 namespace gradwire::trainer {
 
 ModelAveragingMode::ModelAveragingMode(const ModeContext& context)
     : context_(context),
-      sgd_(context.model.weights().size(), context.options.sgd),
-      model_(context.model.weights().size()),
-      base_(context.model.weights().size()),
-      movement_(context.model.weights().size()),
-      momentum_(context.model.weights().size()),
+      sgd_(context.model.compute(), context.model.weights().size(), context.options.sgd),
+      model_(context.model.compute(), context.model.weights().size()),
+      base_(context.model.compute(), context.model.weights().size()),
+      movement_(context.model.compute(), context.model.weights().size()),
+      momentum_(context.model.compute(), context.model.weights().size()),
       // Each rank's movement enters the mean as one of so many: momentum brings it to its full effect.
       block_decay_(context.options.mode == Mode::bmuf ? 1.0F - 1.0F / static_cast<float>(context.ranks.size())
                                                       : 0.0F),
-      reducer_(make_reducer(context.ranks.comm(), context, {}, movement_, false)) {}
+      reducer_(make_reducer(context.ranks.comm(), context, {}, movement_.span(), false)) {}
 
 void ModelAveragingMode::begin(std::uint64_t /*first*/) {
-  std::ranges::copy(context_.model.weights(), base_.begin());
-  std::ranges::copy(context_.model.weights(), model_.begin());
+  Compute& compute = context_.model.compute();
+  compute.copy(context_.model.weights(), base_.span());
+  compute.copy(context_.model.weights(), model_.span());
   reducer_.reset_metrics();
 }
 
@@ -41,20 +39,16 @@ void ModelAveragingMode::settle() {
 
 void ModelAveragingMode::average() {
   steps_alone_ = 0;
-  const auto weights = context_.model.weights();
-  std::ranges::transform(weights, base_, movement_.begin(), std::minus<>());
+  Compute& compute = context_.model.compute();
+  compute.subtract(context_.model.weights(), base_.span(), movement_.span());
   wait_for_gradients(reducer_, last_step_);
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    momentum_[i] = block_decay_ * momentum_[i] + movement_[i];
-    model_[i] += momentum_[i];
-    // The next block sets out from where momentum alone would take the model.
-    base_[i] = model_[i] + block_decay_ * momentum_[i];
-  }
-  std::ranges::copy(model_, weights.begin());
+  // The next block sets out from where momentum alone would take the model.
+  compute.block_momentum_step(movement_.span(), momentum_.span(), model_.span(), base_.span(), block_decay_);
+  compute.copy(model_.span(), context_.model.weights());
 }
 
 void ModelAveragingMode::begin_step(std::uint64_t /*step*/) {
-  if (steps_alone_ == 0) std::ranges::copy(base_, context_.model.weights().begin());
+  if (steps_alone_ == 0) context_.model.compute().copy(base_.span(), context_.model.weights());
 }
 
 std::uint64_t ModelAveragingMode::wire_bytes() const { return wire_bytes_of(reducer_); }

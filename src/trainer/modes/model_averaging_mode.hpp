@@ -29,11 +29,11 @@ class ModelAveragingMode final : public TrainingMode {
 
   ModeContext context_;
   Sgd sgd_;
-  FloatArena model_;     ///< what all ranks agreed on last
-  FloatArena base_;      ///< where they set out from, which block momentum puts ahead of it
-  FloatArena movement_;  ///< since then; the mean over ranks once averaged
-  FloatArena momentum_;  ///< of blocks
-  float block_decay_;    ///< 0: plain averaging
+  Floats model_;       ///< what all ranks agreed on last
+  Floats base_;        ///< where they set out from, which block momentum puts ahead of it
+  Floats movement_;    ///< since then; the mean over ranks once averaged
+  Floats momentum_;    ///< of blocks
+  float block_decay_;  ///< 0: plain averaging
   double loss_ = 0;
   std::uint64_t steps_alone_ = 0;
   std::uint64_t last_step_ = 0;

@@ -2,6 +2,7 @@
 
 #include <deque>
 
+#include "trainer/host_view.hpp"
 #include "trainer/modes/server_worker.hpp"
 #include "trainer/training_mode.hpp"
 
@@ -32,7 +33,9 @@ class ServerMode final : public TrainingMode {
   void exchange_next();
 
   ModeContext context_;
-  ServerWorker worker_;
+  HostView weights_;
+  HostView gradients_;
+  ServerWorker worker_;  ///< goes before what it was lent
   bool is_in_step_;
   OwnWeights own_;
   std::deque<int> held_back_;  ///< parameters whose gradients are complete

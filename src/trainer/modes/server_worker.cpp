@@ -121,10 +121,11 @@ std::string momentum_spec(const SgdOptions& options) {
 
 void OwnWeights::keep(std::span<const float> weights) { kept_.assign(weights.begin(), weights.end()); }
 
-void OwnWeights::restore(std::span<float> weights) {
-  if (kept_.empty()) return;
+bool OwnWeights::restore(std::span<float> weights) {
+  if (kept_.empty()) return false;
   std::ranges::copy(kept_, weights.begin());
   kept_.clear();
+  return true;
 }
 
 }  // namespace gradwire::trainer

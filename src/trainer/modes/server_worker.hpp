@@ -56,8 +56,8 @@ class ServerWorker {
 class OwnWeights {
  public:
   void keep(std::span<const float> weights);
-  /// What was kept, if anything was since the last time.
-  void restore(std::span<float> weights);
+  /// What was kept, if anything was since the last time; then true.
+  bool restore(std::span<float> weights);
 
  private:
   std::vector<float> kept_;
