@@ -3,7 +3,8 @@
 
 For every architecture of the list (sm_80,sm_90; "any": of those that are there) there are kernels, none of them has a stack or local memory
 (registers that spilled, arrays that are indexed at run time), and each loads and stores 16 bytes at a time, but for those with "steps" in their
-names, which take single elements, and the loads of those that only decode a smaller payload (the last argument of ...Decode<...> is false).
+names, which take single elements, the loads of those that only decode a smaller payload (the last argument of ...Decode<...> is false), and the
+stores of those that only narrow elements (...Narrow<...>).
 """
 
 import re
@@ -15,6 +16,7 @@ FUNCTION = re.compile(r"^\s*Function\s*:?\s*([\w$.]+)")
 RESOURCES = re.compile(r"REG:(\d+)\s+STACK:(\d+)\s+SHARED:\d+\s+LOCAL:(\d+)")
 WIDE = re.compile(r"\b(LDG|STG)\.[\w.]*128\b")
 DECODES_ONLY = re.compile(r"Decode\w*Lb0EE")
+NARROWS_ONLY = re.compile(r"NarrowI")
 LOCAL = re.compile(r"\b(?:LDL|STL)\b")
 
 
@@ -55,7 +57,8 @@ def main():
                 faults.append(f"{architecture} {name}: uses local memory: {line.strip()}")
     for architecture, name in sorted(registers):
         for access, what in ("LDG", "load"), ("STG", "store"):
-            exempt = "steps" in name or (access == "LDG" and DECODES_ONLY.search(name))
+            smaller = DECODES_ONLY if access == "LDG" else NARROWS_ONLY
+            exempt = "steps" in name or smaller.search(name)
             if not exempt and (architecture, name, access) not in wide:
                 faults.append(f"{architecture} {name}: no {what} of 16 bytes")
     if wanted == ["any"]:

@@ -2,10 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <barrier>
-#include <cstring>
 #include <functional>
-#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -26,18 +23,7 @@ namespace {
 
 using testing::HasSubstr;
 
-const Device kHost;
-
-bool same_bits(const std::vector<float>& one, const std::vector<float>& other) {
-  return one.size() == other.size() && std::memcmp(one.data(), other.data(), sizeof(float) * one.size()) == 0;
-}
-
-class DeviceReducer : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (const std::string reason = compress::why_no_device(); !reason.empty()) GTEST_SKIP() << reason;
-  }
-};
+class DeviceReducer : public OnDevices {};
 
 /// Who has gradients where.
 struct Placement {
@@ -60,13 +46,6 @@ const std::vector<Placement>& placements() {
        }},
   };
   return all;
-}
-
-void run_steps(PlacedGradients& gradients, Reducer& reducer, unsigned from, unsigned to) {
-  for (unsigned step = from; step < to; ++step) {
-    gradients.fill(step);
-    reducer.wait();
-  }
 }
 
 /// Steps with gradients in some places, each beside the same one with all on the host in the same buckets.
@@ -189,62 +168,6 @@ TEST_F(DeviceReducer, KeepsResidualsOnTheDevice) {
   });
 }
 
-/// What one place saved the other resumes, bit for bit.
-TEST_F(DeviceReducer, MovesItsStateToOtherPlaces) {
-  std::vector<Device> places{kHost, Device::cuda(0)};
-  if (has_device(1)) places.push_back(Device::cuda(1));
-  const ReducerOptions options{.codec = "onebit"};
-  expect_ranks(3, [&](Communicator& communicator) {
-    PlacedGradients whole(communicator.rank(), all_on(kHost));
-    Reducer uninterrupted(communicator, whole.tensors(), options);
-    run_steps(whole, uninterrupted, 0, 5);
-    uninterrupted.rescale_residuals(1.5F);
-    run_steps(whole, uninterrupted, 5, 7);
-    const std::string collapsed = uninterrupted.save_collapsed_state();
-    for (const Device from : places) {
-      for (const Device to : places) {
-        PlacedGradients first(communicator.rank(), all_on(from));
-        Reducer saved(communicator, first.tensors(), options);
-        run_steps(first, saved, 0, 5);
-        PlacedGradients second(communicator.rank(), all_on(to));
-        Reducer resumed(communicator, second.tensors(), options);
-        resumed.load_state(saved.save_state());
-        EXPECT_EQ(resumed.step(), 5U);
-        resumed.rescale_residuals(1.5F);
-        run_steps(second, resumed, 5, 7);
-        EXPECT_TRUE(same_bits(second.all(), whole.all()));
-        EXPECT_EQ(resumed.save_state(), uninterrupted.save_state());
-        EXPECT_EQ(resumed.save_collapsed_state(), collapsed);
-      }
-    }
-  });
-}
-
-TEST_F(DeviceReducer, TakesACollapsedStateAsTheHostDoes) {
-  expect_ranks(3, [](Communicator& communicator) {
-    const ReducerOptions options{.codec = "onebit"};
-    PlacedGradients gradients(communicator.rank(), all_on(Device::cuda(0)));
-    PlacedGradients expected(communicator.rank(), all_on(kHost));
-    Reducer reducer(communicator, gradients.tensors(), options);
-    Reducer reference(communicator, expected.tensors(), options);
-    run_steps(gradients, reducer, 0, 2);
-    run_steps(expected, reference, 0, 2);
-    const std::string collapsed = reference.save_collapsed_state();
-    reducer.load_state(collapsed);
-    reference.load_state(collapsed);
-    EXPECT_EQ(reducer.save_state(), reference.save_state());
-    // Where the codec loses nothing the residual waits.
-    for (Reducer* each : {&reducer, &reference}) each->set_codec("none");
-    run_steps(gradients, reducer, 2, 3);
-    run_steps(expected, reference, 2, 3);
-    for (Reducer* each : {&reducer, &reference}) each->set_codec("fp16");
-    run_steps(gradients, reducer, 3, 5);
-    run_steps(expected, reference, 3, 5);
-    EXPECT_TRUE(same_bits(gradients.all(), expected.all()));
-    EXPECT_EQ(reducer.save_state(), reference.save_state());
-  });
-}
-
 TEST_F(DeviceReducer, MeasuresWhatTheHostMeasures) {
   expect_ranks(2, [](Communicator& communicator) {
     const auto measured = [&](Device device) {
@@ -262,69 +185,6 @@ TEST_F(DeviceReducer, MeasuresWhatTheHostMeasures) {
     EXPECT_EQ(on_device.result_over_mean, on_host.result_over_mean);
     EXPECT_EQ(on_device.wire_bytes, on_host.wire_bytes);
   });
-}
-
-TEST_F(DeviceReducer, ANonFiniteStepLeavesResidualsAndTheNextStepWorks) {
-  for (const bool transactional : {true, false}) {
-    expect_ranks(3, [&](Communicator& communicator) {
-      const ReducerOptions options{.codec = "onebit", .bucket_bytes = 4096, .transactional = transactional};
-      PlacedGradients gradients(communicator.rank(), all_on(Device::cuda(0)));
-      PlacedGradients expected(communicator.rank(), all_on(kHost));
-      Reducer reducer(communicator, gradients.tensors(), options);
-      Reducer reference(communicator, expected.tensors(), options);
-      run_steps(gradients, reducer, 0, 1);
-      run_steps(expected, reference, 0, 1);
-      const std::string before = reducer.save_state();
-      for (PlacedGradients* each : {&gradients, &expected}) {
-        each->fill(1);
-        each->all();
-        if (communicator.rank() == 1) each->host().weights()[5] = std::numeric_limits<float>::quiet_NaN();
-        each->send();
-      }
-      for (Reducer* each : {&reducer, &reference}) {
-        try {
-          each->wait();
-          ADD_FAILURE() << "no error";
-        } catch (const Error& error) {
-          EXPECT_EQ(error.code(), ErrorCode::non_finite) << error.what();
-        }
-      }
-      EXPECT_EQ(reducer.save_state(), reference.save_state());
-      if (transactional) {
-        EXPECT_EQ(reducer.save_state(), before);
-      }
-      run_steps(gradients, reducer, 2, 3);
-      run_steps(expected, reference, 2, 3);
-      EXPECT_TRUE(same_bits(gradients.all(), expected.all()));
-    });
-  }
-}
-
-/// The step in which a peer is lost leaves the state of the one before.
-TEST_F(DeviceReducer, ALostPeerLeavesTheLastFinishedStep) {
-  std::barrier first_step_ended(3);
-  const auto errors = run_ranks(3, [&](Communicator& communicator) {
-    PlacedGradients gradients(communicator.rank(), all_on(Device::cuda(0)));
-    Reducer reducer(communicator, gradients.tensors(), {.codec = "onebit", .bucket_bytes = 4096});
-    run_steps(gradients, reducer, 0, 1);
-    first_step_ended.arrive_and_wait();
-    const std::string before = reducer.save_state();
-    gradients.fill(1);
-    if (communicator.rank() == 2) {
-      reducer.ready(0);
-      communicator.abort();
-      return;
-    }
-    try {
-      reducer.wait();
-      ADD_FAILURE() << "step 2 cannot have ended well";
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::peer_lost) << error.what();
-    }
-    EXPECT_EQ(reducer.step(), 1U);
-    EXPECT_EQ(reducer.save_state(), before);
-  });
-  for (const auto& error : errors) EXPECT_FALSE(error) << error->what();
 }
 
 /// Gradients of one rank that leave a device where those of another don't are not in the same buckets.
@@ -366,32 +226,6 @@ TEST_F(DeviceReducer, RefusesMemoryAndStreamsOfOtherPlaces) {
   const compress::OwnStream stream;
   expect_refused({"w", at(memory.get(), Device::cuda(0)), stream.get()}, ErrorCode::invalid_argument,
                  "stream");
-}
-
-/// Kernels that met it would end the process's use of CUDA.
-TEST_F(DeviceReducer, LooksAtItsMemoryAgainBeforeEachStep) {
-  auto memory = compress::allocate_device(8000);
-  compress::fill_on(nullptr, memory.get(), std::byte{0}, 8000);
-  Reducer reducer(Communicator(), {{"w", Tensor(memory.get(), 2000, DType::float32, Device::cuda(0))}},
-                  {.codec = "onebit"});
-  reducer.wait();
-  const std::string before = reducer.save_state();
-  memory.reset();
-  for (const bool ready : {true, false}) {
-    try {
-      if (ready) {
-        reducer.ready(0);
-      } else {
-        reducer.wait();
-      }
-      ADD_FAILURE() << "no error";
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::invalid_argument) << error.what();
-      EXPECT_THAT(error.what(), HasSubstr("tensor 'w'"));
-    }
-  }
-  EXPECT_EQ(reducer.step(), 1U);
-  EXPECT_EQ(reducer.save_state(), before);
 }
 
 TEST(DeviceReducerWithoutCuda, SaysWhatTheBuildLacks) {

@@ -134,11 +134,13 @@ INSTANTIATE_TEST_SUITE_P(Transports, DeviceTensorOver, ::testing::Values("inproc
 
 TEST_F(DeviceTensor, WaitsForTheCallersStreamAndNeedsNoOtherWait) {
   expect_ranks(3, [](Communicator& communicator) {
-    const OwnStream stream;
+    const std::array<OwnStream, 2> streams;
     std::vector<float> values(50'000, -1.0F);
-    const DeviceCopy copy(values, stream.get());
-    stream.wait();
+    const DeviceCopy copy(values, streams[0].get());
+    streams[0].wait();
     for (int round = 0; round < 20; ++round) {
+      // Each call finds the operation of the one before, which had another stream.
+      const OwnStream& stream = streams[static_cast<std::size_t>(round) % 2];
       const float own = static_cast<float>(round + communicator.rank());
       std::fill(values.begin(), values.end(), own);
       compress::copy_on(stream.get(), copy.data(), values.data(), sizeof(float) * values.size());

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cstddef>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <string>
@@ -15,6 +18,8 @@ namespace gradwire {
 
 /// Places of Gradients' three tensors, in their order.
 using Places = std::vector<Device>;
+
+inline const Device kHost;
 
 inline Places all_on(Device device) { return Places(3, device); }
 
@@ -79,6 +84,25 @@ class PlacedGradients {
   Gradients host_;
   std::map<int, std::unique_ptr<compress::OwnStream>> streams_;
   std::vector<Copy> copies_;
+};
+
+inline void run_steps(PlacedGradients& gradients, Reducer& reducer, unsigned from, unsigned to) {
+  for (unsigned step = from; step < to; ++step) {
+    gradients.fill(step);
+    reducer.wait();
+  }
+}
+
+inline bool same_bits(const std::vector<float>& one, const std::vector<float>& other) {
+  return one.size() == other.size() && std::memcmp(one.data(), other.data(), sizeof(float) * one.size()) == 0;
+}
+
+/// Skipped, with the reason, where no kernel can run.
+class OnDevices : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string reason = compress::why_no_device(); !reason.empty()) GTEST_SKIP() << reason;
+  }
 };
 
 }  // namespace gradwire

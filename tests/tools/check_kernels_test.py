@@ -22,6 +22,8 @@ Resource usage:
   REG:40 STACK:0 SHARED:0 LOCAL:0 CONSTANT[0]:448 TEXTURE:0 SURFACE:0 SAMPLER:0
  Function _ZHalfDecodeINS_7Float16ELb0EE:
   REG:32 STACK:0 SHARED:0 LOCAL:0 CONSTANT[0]:448 TEXTURE:0 SURFACE:0 SAMPLER:0
+ Function _ZHalfNarrowINS_7Float16EE:
+  REG:32 STACK:0 SHARED:0 LOCAL:0 CONSTANT[0]:448 TEXTURE:0 SURFACE:0 SAMPLER:0
  Function _Zencode_steps:
   REG:32 STACK:0 SHARED:0 LOCAL:0 CONSTANT[0]:448 TEXTURE:0 SURFACE:0 SAMPLER:0
 """
@@ -38,6 +40,9 @@ arch = sm_80
 		Function : _ZHalfDecodeINS_7Float16ELb0EE
         /*0010*/                   LDG.E.64 R4, [R2.64] ;
         /*0020*/                   STG.E.128 [R2.64], R4 ;
+		Function : _ZHalfNarrowINS_7Float16EE
+        /*0010*/                   LDG.E.128 R4, [R2.64] ;
+        /*0020*/                   STG.E.64 [R2.64], R4 ;
 """
 
 
@@ -56,7 +61,7 @@ class CheckKernels(unittest.TestCase):
     def test_good_kernels_pass(self):
         status, out = self.check()
         self.assertEqual(status, 0, out)
-        self.assertIn("sm_80: 3 kernels, at most 40 registers", out)
+        self.assertIn("sm_80: 4 kernels, at most 40 registers", out)
 
     def finds(self, text, **planted):
         status, out = self.check(**planted)
@@ -83,13 +88,17 @@ class CheckKernels(unittest.TestCase):
     def test_loads_are_exempt_only_where_a_payload_is_all_that_is_read(self):
         self.finds("Lb1EE: no load of 16 bytes", code=CODE.replace("Lb0", "Lb1"), resources=RESOURCES.replace("Lb0", "Lb1"))
 
+    def test_stores_are_exempt_only_where_elements_become_smaller(self):
+        self.finds("_ZHalfNarrowINS_7Float16EE: no load of 16 bytes", code=CODE[::-1].replace("821.E.GDL", "46.E.GDL", 1)[::-1])
+        self.finds("_ZHalfWidenINS_7Float16EE: no store", code=CODE.replace("Narrow", "Widen"), resources=RESOURCES.replace("Narrow", "Widen"))
+
     def test_a_missing_architecture_is_found(self):
         self.finds("sm_90: no kernels", architectures="sm_80,sm_90")
 
     def test_any_architecture_will_do_but_none(self):
         status, out = self.check(architectures="any")
         self.assertEqual(status, 0, out)
-        self.assertIn("sm_80: 3 kernels", out)
+        self.assertIn("sm_80: 4 kernels", out)
         self.finds("no kernels for any architecture", architectures="any", resources="", code="")
 
 
