@@ -10,6 +10,7 @@
 #include "cli/train_command.hpp"
 #include "gradwire/communicator.hpp"
 #include "gradwire/inspect.hpp"
+#include "trainer/device_choice.hpp"
 #include "trainer/option_use.hpp"
 
 namespace gradwire::cli {
@@ -79,6 +80,7 @@ void check_train_command(const TrainCommand& command) {
   const int ranks = world_size(command.ranks);
   check_usage([&] {
     trainer::validate(options, ranks);
+    trainer::require_device(trainer::parse_device(options.device));
     for (const auto& codec : {options.codec, options.modes.push_codec, options.modes.pull_codec}) {
       if (!codec.empty()) inspect::describe("allreduce", options.algorithm, codec, 2, 1);
     }

@@ -34,6 +34,10 @@ void add_model_options(CLI::App& app, TrainCommand& command) {
       ->transform(not_negative())
       ->capture_default_str()
       ->group("Model");
+  app.add_option("--device", options.device,
+                 "What computes: cpu, cuda (ranks of a host take its devices in turn) or cuda:N")
+      ->capture_default_str()
+      ->group("Model");
   app.add_option("--threads", options.threads,
                  "Threads of a rank's matrix products; 0: this machine's cores shared")
       ->capture_default_str()

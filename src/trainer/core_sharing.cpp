@@ -27,13 +27,22 @@ std::string machine() {
 
 }  // namespace
 
-std::uint64_t usable_cores() {
+std::uint64_t this_machine() {
   const std::string id = machine();
+  return fingerprint(std::as_bytes(std::span(id)));
+}
+
+std::uint64_t usable_cores() {
   cpu_set_t cores;
   CPU_ZERO(&cores);
   // More cores than the mask holds: ranks of one machine then count as sharing them all.
   (void)::sched_getaffinity(0, sizeof(cores), &cores);
-  return fingerprint(std::as_bytes(std::span(&cores, 1)), fingerprint(std::as_bytes(std::span(id))));
+  return fingerprint(std::as_bytes(std::span(&cores, 1)), this_machine());
+}
+
+int place_among_equals(Communicator& comm, std::uint64_t number) {
+  const auto all = values_of_all_ranks(comm, number);
+  return static_cast<int>(std::count(all.begin(), all.begin() + comm.rank(), number));
 }
 
 int ranks_sharing(Communicator& comm, std::uint64_t cores) {

@@ -46,7 +46,7 @@ class Mlp {
   /// The host's memory, where the caller puts the rows of inputs before forward().
   [[nodiscard]] std::span<float> inputs() noexcept { return inputs_.values(); }
 
-  /// Room for those of max_rows() rows.
+  /// Where forward() puts them: room for those of max_rows() rows.
   [[nodiscard]] std::span<float> logits() noexcept { return activations_.back().span(); }
   /// The logits of the first `rows` rows of inputs(), to be replaced by their gradient before backward().
   std::span<float> forward(std::size_t rows);

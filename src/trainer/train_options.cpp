@@ -11,6 +11,7 @@
 #include "gradwire/consistency.hpp"
 #include "gradwire/error.hpp"
 #include "trainer/counted.hpp"
+#include "trainer/device_choice.hpp"
 #include "trainer/joined.hpp"
 #include "trainer/option_use.hpp"
 #include "trainer/straggler.hpp"
@@ -83,6 +84,7 @@ void validate(const TrainOptions& options, int ranks) {
   require(std::isfinite(options.sgd.weight_decay) && options.sgd.weight_decay >= 0,
           fmt::format("--weight-decay is {}", options.sgd.weight_decay), "give 0 or more");
   require(options.epochs >= 1 || options.steps >= 1, "there is nothing to train", "give --epochs or --steps");
+  (void)parse_device(options.device);
   require(options.threads >= 0 && options.threads <= kMaxThreads,
           fmt::format("--threads is {}", options.threads),
           fmt::format("give 1 to {}, or 0 to share this machine's cores", kMaxThreads));

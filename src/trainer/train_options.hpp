@@ -11,14 +11,15 @@
 
 namespace gradwire::trainer {
 
-/// What a training run does. All ranks must be given the same, except `threads`.
+/// What a training run does. All ranks must be given the same, except `device` and `threads`.
 struct TrainOptions {
   std::vector<int> hidden = {512, 512};
   std::size_t batch = 64;  ///< samples per rank and step
   SgdOptions sgd;
   std::uint64_t epochs = 5;
-  std::uint64_t steps = 0;  ///< if not 0, stop after so many steps instead of after `epochs`
-  std::uint64_t seed = 1;   ///< of the initial weights and the shuffle
+  std::uint64_t steps = 0;     ///< if not 0, stop after so many steps instead of after `epochs`
+  std::uint64_t seed = 1;      ///< of the initial weights and the shuffle
+  std::string device = "cpu";  ///< what computes: see parse_device()
 
   Mode mode = Mode::allreduce;
   ModeOptions modes;

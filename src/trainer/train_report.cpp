@@ -70,6 +70,7 @@ nlohmann::json config_json(const TrainReport& report) {
       {"resume", o.resume},
       {"transport", o.transport},
       {"link_rate", o.link_rate},
+      {"device", o.device},
       {"threads", report.threads},
   };
 }
@@ -117,9 +118,9 @@ std::string to_table(const TrainReport& report) {
   const TrainOptions& o = report.options;
   std::string text;
   const auto out = std::back_inserter(text);
-  fmt::format_to(out, "{}, MLP {}, {} x batch {}, mode {}, codec {}, algorithm {}{}\n\n", report.data,
+  fmt::format_to(out, "{}, MLP {}, {} x batch {}, on {}, mode {}, codec {}, algorithm {}{}\n\n", report.data,
                  joined(report.widths, "-"), counted(static_cast<std::uint64_t>(report.ranks), "rank"),
-                 o.batch, to_string(o.mode), o.codec, o.algorithm,
+                 o.batch, o.device, to_string(o.mode), o.codec, o.algorithm,
                  o.link_rate.empty() ? "" : ", links of " + o.link_rate);
   fmt::format_to(out, "  {:>5}  {:>10}  {:>13}  {:>8}  {:>8}\n", "epoch", "train loss", "test accuracy",
                  "seconds", "in all");

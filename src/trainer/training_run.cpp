@@ -17,9 +17,9 @@
 #include "trainer/checkpoint_set.hpp"
 #include "trainer/common_settings.hpp"
 #include "trainer/core_sharing.hpp"
+#include "trainer/device_choice.hpp"
 #include "trainer/evaluation.hpp"
 #include "trainer/gemm.hpp"
-#include "trainer/host_compute.hpp"
 #include "trainer/host_view.hpp"
 #include "trainer/joined.hpp"
 #include "trainer/loss_mean.hpp"
@@ -50,8 +50,9 @@ class TrainingRun {
         notice_(std::move(notice)),
         options_(options),
         data_(data),
-        model_(compute_, layer_widths(options, data), std::max(options.batch, kRowsOfEvaluation)),
-        weights_(compute_, model_.weights()),
+        compute_(make_compute(parse_device(options.device), ranks_)),
+        model_(*compute_, layer_widths(options, data), std::max(options.batch, kRowsOfEvaluation)),
+        weights_(*compute_, model_.weights()),
         sampler_(data.train.count(), ranks_.rank(), ranks_.size(), options.batch, options.seed),
         total_steps_(options.steps != 0 ? options.steps : options.epochs * sampler_.steps_per_epoch()),
         pacer_(parse_straggler(options.straggler), options.min_step_ms, ranks_.rank(), options.seed) {}
@@ -81,7 +82,7 @@ class TrainingRun {
   NoticeCallback notice_;
   const TrainOptions& options_;
   const Dataset& data_;
-  HostCompute compute_;
+  std::unique_ptr<Compute> compute_;
   Mlp model_;
   HostView weights_;
   ShardSampler sampler_;
@@ -150,10 +151,10 @@ void TrainingRun::train_step(std::uint64_t step) {
                                             : 1.0 / static_cast<double>(std::max<std::size_t>(rows, 1));
   const auto logits = model_.forward(rows);
   const double loss =
-      compute_.softmax_cross_entropy(logits, data_.classes, labels_, static_cast<float>(scale));
+      compute_->softmax_cross_entropy(logits, data_.classes, labels_, static_cast<float>(scale));
   mode_->note_loss(scale * loss);
   model_.backward(rows, [this](int parameter) { mode_->ready(parameter); });
-  compute_.wait();
+  compute_->wait();
   pacer_.stretch(std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
   loss_ = mode_->finish_step(step);
   epoch_loss_.add(loss_, global);
@@ -250,7 +251,7 @@ void TrainingRun::load() {
                             checkpoint.step, total_steps_),
                 "ask for more --epochs or --steps");
   }
-  compute_.upload(checkpoint.weights, model_.weights());
+  compute_->upload(checkpoint.weights, model_.weights());
   mode_->load(checkpoint);
   first_step_ = next_step_ = checkpoint.step;
   watch_.add(checkpoint.seconds);
@@ -260,6 +261,7 @@ void TrainingRun::load() {
 
 TrainReport TrainingRun::finish() {
   report_.options = options_;
+  report_.options.device = to_string(compute_->device());
   report_.options.bucket_bytes = bucket_bytes_in_use(options_);
   report_.data = data_.name;
   report_.widths = model_.widths();

@@ -17,15 +17,18 @@ namespace {
 TEST(CoreSharing, counts_the_ranks_of_each_host) {
   const std::vector<std::uint64_t> hosts{7, std::uint64_t{7} << 48U, 7, 7};
   std::vector<int> sharing(hosts.size());
+  std::vector<int> places(hosts.size());
   const auto outcomes =
       run_ranks(static_cast<int>(hosts.size()), [&](Communicator comm, const ProgressCallback&) {
         const auto rank = static_cast<std::size_t>(comm.rank());
         sharing[rank] = ranks_sharing(comm, hosts[rank]);
+        places[rank] = place_among_equals(comm, hosts[rank]);
         EXPECT_EQ(values_of_all_ranks(comm, hosts[rank]), hosts);
         return TrainReport{};
       });
   for (const auto& outcome : outcomes) EXPECT_FALSE(outcome.error);
   EXPECT_EQ(sharing, (std::vector{3, 1, 3, 3}));
+  EXPECT_EQ(places, (std::vector{0, 0, 1, 2}));
 }
 
 TEST(CoreSharing, every_bit_of_a_value_arrives) {

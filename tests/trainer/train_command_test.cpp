@@ -83,6 +83,19 @@ TEST_F(TrainCommand, trains_with_processes_and_writes_json) {
   EXPECT_EQ(fingerprints.size(), 1U) << "what carries the gradients changed them";
 }
 
+TEST_F(TrainCommand, RefusesADeviceThatCannotBeUsed) {
+  // Whether the build has no CUDA, the machine no driver, or not as many devices.
+  const Ended missing = train("--ranks 2 --steps 2 --device cuda:4711");
+  EXPECT_EQ(missing.status, 2);
+  EXPECT_THAT(missing.out, testing::AnyOf(HasSubstr("use --device cpu"), HasSubstr("CUDA device")));
+  EXPECT_EQ(missing.out.find("gradwire: "), missing.out.rfind("gradwire: "))
+      << "it is said once: " << missing.out;
+  const Ended misspelt = train("--steps 2 --device gpu");
+  EXPECT_EQ(misspelt.status, 2);
+  EXPECT_THAT(misspelt.out, HasSubstr("--device is 'gpu'; give cpu, cuda, or cuda:N"));
+  EXPECT_EQ(report("--steps 2 --device cpu")["config"]["device"], "cpu");
+}
+
 TEST_F(TrainCommand, is_one_rank_where_a_launcher_is_around) {
   const auto alone = report("--ranks 2 --steps 5");
   const auto launched = report("--steps 5", "'" GRADWIRE_PROGRAM "' run -n 2 --");

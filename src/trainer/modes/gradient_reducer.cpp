@@ -19,9 +19,10 @@ Reducer make_reducer(Communicator& comm, const ModeContext& context, std::span<f
                      std::span<float> arena, bool overlap) {
   std::vector<NamedTensor> tensors;
   const Compute& compute = context.model.compute();
-  if (!loss.empty()) tensors.push_back({"loss", compute.tensor(loss)});
+  if (!loss.empty()) tensors.push_back({"loss", compute.tensor(loss), compute.stream()});
   for (const auto& parameter : context.model.parameters()) {
-    tensors.push_back({parameter.name, compute.tensor(arena.subspan(parameter.offset, parameter.count))});
+    const auto values = arena.subspan(parameter.offset, parameter.count);
+    tensors.push_back({parameter.name, compute.tensor(values), compute.stream()});
   }
   ReducerOptions options;
   // Checks the name even when a warm start begins with another.

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <string_view>
+
+namespace gradwire::trainer {
+
+/// Throws what CUDA reports, as Error(system). `doing` completes "could not ...".
+void check_cuda(cudaError_t status, std::string_view doing);
+
+}  // namespace gradwire::trainer
