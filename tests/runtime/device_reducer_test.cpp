@@ -120,6 +120,7 @@ TEST_F(DeviceReducer, HasTheBitsOfTheHostInSixteenBitsToo) {
   expect_ranks(3, [&](Communicator& communicator) {
     const compress::OwnStream stream;
     std::vector<std::vector<std::byte>> elements;
+    elements.reserve(kTypes.size());
     for (const DType dtype : kTypes) elements.emplace_back(kCount * size_of(dtype));
     auto expected = elements;
     std::vector<DeviceCopy> copies;

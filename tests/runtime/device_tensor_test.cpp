@@ -141,7 +141,7 @@ TEST_F(DeviceTensor, WaitsForTheCallersStreamAndNeedsNoOtherWait) {
     for (int round = 0; round < 20; ++round) {
       // Each call finds the operation of the one before, which had another stream.
       const OwnStream& stream = streams[static_cast<std::size_t>(round) % 2];
-      const float own = static_cast<float>(round + communicator.rank());
+      const auto own = static_cast<float>(round + communicator.rank());
       std::fill(values.begin(), values.end(), own);
       compress::copy_on(stream.get(), copy.data(), values.data(), sizeof(float) * values.size());
       communicator.allreduce(copy.tensor(), {.stream = stream.get()});
@@ -174,8 +174,10 @@ TEST_F(DeviceTensor, OfManyOperationsAtOnceAreKeptApart) {
     for (std::size_t i = 0; i < 10; ++i) values.push_back(random_floats(5000 * i, static_cast<unsigned>(i)));
     auto expected = values;
     std::vector<DeviceCopy> copies;
+    copies.reserve(values.size());
     for (auto& each : values) copies.emplace_back(each, stream.get());
     std::vector<Work> works;
+    works.reserve(copies.size());
     for (const DeviceCopy& copy : copies) {
       works.push_back(communicator.allreduce_async(copy.tensor(), {.codec = "fp16", .stream = stream.get()}));
     }

@@ -19,7 +19,7 @@ namespace gradwire {
 /// Places of Gradients' three tensors, in their order.
 using Places = std::vector<Device>;
 
-inline const Device kHost;
+inline constexpr Device kHost{};
 
 inline Places all_on(Device device) { return Places(3, device); }
 
