@@ -4,6 +4,19 @@
 
 namespace gradwire::collectives {
 
+float encoding_scale(bool average, int ranks, Stage stage, const compress::Codec& codec) noexcept {
+  const bool scaled = average && (stage == Stage::result || codec.narrow_range());
+  return scaled ? 1.0F / static_cast<float>(ranks) : 1.0F;
+}
+
+compress::Encode sum_of(const Buffer& buffer, const Piece& piece, float scale) noexcept {
+  return {.value = buffer.work + piece.begin,
+          .residual = buffer.residual != nullptr ? buffer.residual + piece.begin : nullptr,
+          .residual_out = buffer.next_residual != nullptr ? buffer.next_residual + piece.begin : nullptr,
+          .count = piece.count,
+          .scale = scale};
+}
+
 CellArithmetic::CellArithmetic(bool average, Program program, Layout layout,
                                std::shared_ptr<const compress::Codec> codec)
     : average_(average),
@@ -19,20 +32,6 @@ std::span<const Piece> CellArithmetic::pieces(std::uint32_t cell) const noexcept
 
 DType CellArithmetic::dtype(std::uint32_t cell) const noexcept {
   return buffer_of(pieces(cell).front()).tensor.dtype;
-}
-
-float CellArithmetic::scale(Stage stage) const noexcept {
-  const bool scaled = average_ && (stage == Stage::result || codec(stage).narrow_range());
-  return scaled ? 1.0F / static_cast<float>(program_.ranks) : 1.0F;
-}
-
-compress::Encode CellArithmetic::sum_of(const Piece& piece, Stage stage) const noexcept {
-  const Buffer& buffer = buffer_of(piece);
-  return {.value = buffer.work + piece.begin,
-          .residual = buffer.residual != nullptr ? buffer.residual + piece.begin : nullptr,
-          .residual_out = buffer.next_residual != nullptr ? buffer.next_residual + piece.begin : nullptr,
-          .count = piece.count,
-          .scale = scale(stage)};
 }
 
 }  // namespace gradwire::collectives

@@ -22,6 +22,12 @@ struct Buffer {
   float* next_residual = nullptr;   ///< equal to `residual`: in place
 };
 
+/// What an encoding multiplies a sum with when an operation averages: a result is divided by the number of
+/// ranks, and so is every sum in a format of narrow range.
+float encoding_scale(bool average, int ranks, Stage stage, const compress::Codec& codec) noexcept;
+/// A piece's part of a buffer, as encodings take it.
+compress::Encode sum_of(const Buffer& buffer, const Piece& piece, float scale) noexcept;
+
 /// A cell's frame, on the host.
 struct CellFrame {
   std::span<const std::byte> payload;
@@ -102,13 +108,17 @@ class CellArithmetic {
   [[nodiscard]] float* sum_at(const Piece& piece) const noexcept {
     return buffer_of(piece).work + piece.begin;
   }
-  [[nodiscard]] compress::Encode sum_of(const Piece& piece, Stage stage) const noexcept;
+  [[nodiscard]] compress::Encode sum_of(const Piece& piece, Stage stage) const noexcept {
+    return collectives::sum_of(buffer_of(piece), piece, scale(stage));
+  }
   [[nodiscard]] float add_factor(Stage stage) const noexcept {
     return program_.layered ? 1.0F : 1.0F / scale(stage);
   }
 
  private:
-  [[nodiscard]] float scale(Stage stage) const noexcept;
+  [[nodiscard]] float scale(Stage stage) const noexcept {
+    return encoding_scale(average_, program_.ranks, stage, codec(stage));
+  }
 
   bool average_;
   Program program_;

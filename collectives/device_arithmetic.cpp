@@ -1,14 +1,11 @@
 #include "collectives/device_arithmetic.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
-#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
 
-#include "compress/convert.hpp"
 #include "compress/cuda/device_convert.hpp"
 #include "gradwire/error.hpp"
 
@@ -23,8 +20,6 @@ using compress::UseDevice;
 constexpr std::size_t kHead = 64;
 /// Enough that the next payload can be taken while earlier ones wait for the device.
 constexpr std::size_t kSlots = 8;
-constexpr std::array kTypes{DType::float32, DType::bfloat16, DType::float16};
-constexpr std::size_t kNanBytes = sizeof(float);
 
 std::byte* elements(const Tensor& tensor, std::size_t begin) noexcept {
   return static_cast<std::byte*>(tensor.data) + begin * size_of(tensor.dtype);
@@ -43,8 +38,7 @@ DeviceArithmetic::DeviceArithmetic(bool average, Program program, Layout layout,
       frames_bytes_(this->program().frame_bytes + kHead * this->program().cells.size()),
       device_frames_(compress::allocate_device(frames_bytes_)),
       host_frames_(compress::allocate_pinned(frames_bytes_)),
-      frames_(this->program().cells.size()),
-      nans_(compress::allocate_pinned(kTypes.size() * kNanBytes)) {
+      frames_(this->program().cells.size()) {
   if (!this->codec().fixed_size()) {
     throw Error(ErrorCode::unsupported,
                 fmt::format("codec '{}', whose payloads vary in size, on a device", this->codec().spec()),
@@ -52,7 +46,6 @@ DeviceArithmetic::DeviceArithmetic(bool average, Program program, Layout layout,
   }
   std::memset(host_frames_.get(), 0, frames_bytes_);
   compress::load_conversion_kernels();
-  write_nans();
   allocate_slots();
 }
 
@@ -74,16 +67,6 @@ void DeviceArithmetic::allocate_slots() {
   incoming_ = compress::allocate_device(bytes);
   slot_memory_ = compress::allocate_pinned(bytes * slots_.size());
   for (std::size_t i = 0; i < slots_.size(); ++i) slots_[i].memory = slot_memory_.get() + i * bytes;
-}
-
-void DeviceArithmetic::write_nans() {
-  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-  for (const DType dtype : kTypes) {
-    std::byte* to = nans_.get() + static_cast<std::size_t>(dtype) * kNanBytes;
-    for (std::size_t done = 0; done < kNanBytes; done += size_of(dtype)) {
-      compress::from_float32(dtype, &kNan, to + done, 1);
-    }
-  }
 }
 
 void DeviceArithmetic::begin() {
@@ -186,23 +169,9 @@ void DeviceArithmetic::end() {
   ended_.record(stream_.get());
 }
 
-/// By copies of what has been written already, each twice as long as the one before.
 void DeviceArithmetic::void_results() {
   const UseDevice here(device_);
-  for (const Buffer& buffer : buffers()) {
-    const std::size_t bytes = buffer.tensor.bytes();
-    auto* to = static_cast<std::byte*>(buffer.tensor.data);
-    std::size_t done = std::min(bytes, kNanBytes);
-    copy_on(stream_.get(), to, nans_.get() + static_cast<std::size_t>(buffer.tensor.dtype) * kNanBytes, done);
-    while (done < bytes) {
-      const std::size_t more = std::min(done, bytes - done);
-      copy_on(stream_.get(), to + done, to, more);
-      done += more;
-    }
-    if (buffer.next_residual != buffer.residual) {
-      copy_on(stream_.get(), buffer.next_residual, buffer.residual, sizeof(float) * buffer.tensor.count);
-    }
-  }
+  nan_.void_on(stream_.get(), buffers());
   ended_.record(stream_.get());
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "collectives/cell_arithmetic.hpp"
+#include "collectives/device_nan.hpp"
 #include "compress/cuda/device.hpp"
 #include "compress/cuda/device_codec.hpp"
 
@@ -74,7 +75,6 @@ class DeviceArithmetic final : public CellArithmetic {
   [[nodiscard]] compress::Launch launch_for(std::uint32_t cell) const noexcept;
 
   const std::byte* bring(std::span<const std::byte> payload);
-  void write_nans();
   void add_payload(std::uint32_t cell, const std::byte* payload, Stage stage);
   void assign_payload(std::uint32_t cell, const std::byte* payload);
   void fetch(std::uint32_t cell, Stage stage);
@@ -93,7 +93,7 @@ class DeviceArithmetic final : public CellArithmetic {
   std::vector<Slot> slots_;
   std::size_t next_slot_ = 0;
   compress::NonFiniteFlag result_flag_;  ///< of what is in no frame
-  compress::PinnedMemory nans_;          ///< of each type, four bytes
+  DeviceNan nan_;
   compress::Event ended_;
   bool said_no_ = false;
   compress::OwnStream stream_;

@@ -98,6 +98,19 @@ std::string why_not_device_memory(const cudaPointerAttributes& memory) {
   }
 }
 
+constexpr unsigned kGatherThreads = 128;
+
+__global__ void __launch_bounds__(kGatherThreads)
+    gather_flags_kernel(std::byte* base, const std::uint64_t* offsets, std::size_t count,
+                        std::uint32_t* flag) {
+  for (std::size_t i = threadIdx.x; i < count; i += kGatherThreads) {
+    auto* const word = reinterpret_cast<std::uint32_t*>(base + offsets[i]);
+    if (*word == 0) continue;
+    *word = 0;
+    *flag = 1;
+  }
+}
+
 }  // namespace
 
 void check_cuda(cudaError_t status, std::string_view doing) {
@@ -261,6 +274,14 @@ double TimedEvent::seconds_since(const TimedEvent& earlier) const {
 NonFiniteFlag::NonFiniteFlag()
     : device_(allocate_device(sizeof(std::uint32_t))), host_(allocate_pinned(sizeof(std::uint32_t))) {
   std::memset(host_.get(), 0, sizeof(std::uint32_t));
+  load_kernel(gather_flags_kernel);
+}
+
+void NonFiniteFlag::gather_on(Stream stream, std::byte* base, const std::uint64_t* offsets,
+                              std::size_t count) const {
+  if (count == 0) return;
+  launch_kernel(gather_flags_kernel, {.blocks = 1, .threads = kGatherThreads}, stream, base, offsets, count,
+                word());
 }
 
 bool NonFiniteFlag::raised() const noexcept {

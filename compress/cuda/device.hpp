@@ -107,10 +107,10 @@ class Event {
   void hold(Stream stream) const;
   [[nodiscard]] bool reached() const;
   void wait() const;
+  [[nodiscard]] ::CUevent_st* get() const noexcept { return event_.get(); }
 
  protected:
   explicit Event(unsigned flags);
-  [[nodiscard]] ::CUevent_st* get() const noexcept { return event_.get(); }
 
  private:
   std::unique_ptr<::CUevent_st, DestroyEvent> event_;
@@ -136,6 +136,9 @@ class NonFiniteFlag {
   }
   void clear_on(Stream stream) const { fill_on(stream, word(), std::byte{0}, sizeof *word()); }
   void fetch_on(Stream stream) const { copy_on(stream, host_.get(), word(), sizeof *word()); }
+  /// Raises it where one of `count` other words is raised, and clears those: they lie at `base` plus each of
+  /// `offsets`, in bytes. Both are memory of the current device, one kernel goes onto the stream.
+  void gather_on(Stream stream, std::byte* base, const std::uint64_t* offsets, std::size_t count) const;
   /// What was fetched; the stream has passed that point.
   [[nodiscard]] bool raised() const noexcept;
 

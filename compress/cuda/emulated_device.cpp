@@ -349,6 +349,19 @@ NonFiniteFlag::NonFiniteFlag()
   std::memset(host_.get(), 0, sizeof(std::uint32_t));
 }
 
+void NonFiniteFlag::gather_on(Stream stream, std::byte* base, const std::uint64_t* offsets,
+                              std::size_t count) const {
+  if (count == 0) return;
+  emulated::require_kernel_memory(offsets, count * sizeof *offsets);
+  emulated::require_kernel_memory(base, sizeof(std::uint32_t));
+  emulated::put_on(stream, [=, flag = word()] {
+    for (std::size_t i = 0; i < count; ++i) {
+      auto* const other = reinterpret_cast<std::uint32_t*>(base + offsets[i]);
+      if (std::exchange(*other, 0) != 0) *flag = 1;
+    }
+  });
+}
+
 bool NonFiniteFlag::raised() const noexcept {
   std::uint32_t word = 0;
   std::memcpy(&word, host_.get(), sizeof word);

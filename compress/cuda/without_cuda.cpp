@@ -49,6 +49,10 @@ TimedEvent::TimedEvent() : Event(0) {}
 double TimedEvent::seconds_since(const TimedEvent& /*earlier*/) const { refuse(); }
 
 NonFiniteFlag::NonFiniteFlag() { refuse(); }
+void NonFiniteFlag::gather_on(Stream /*stream*/, std::byte* /*base*/, const std::uint64_t* /*offsets*/,
+                              std::size_t /*count*/) const {
+  refuse();
+}
 bool NonFiniteFlag::raised() const noexcept { return false; }
 
 void load_finish_sum_kernels() { refuse(); }
