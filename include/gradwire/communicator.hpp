@@ -211,6 +211,7 @@ class GRADWIRE_EXPORT Communicator {
   void start_progress_thread();
 
  private:
+  friend class NcclCommunicator;
   Plan make_plan(collectives::Collective collective, std::span<const OperationTensor> tensors,
                  const OperationOptions& options);
 

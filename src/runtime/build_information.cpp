@@ -7,6 +7,7 @@
 #include "gradwire/inspect.hpp"
 #include "gradwire/version.hpp"
 #include "transport/mpi/mpi_transport.hpp"
+#include "transport/nccl/nccl_links.hpp"
 #include "transport/transport.hpp"
 #include "transport/ucx/ucx_transport.hpp"
 
@@ -37,16 +38,11 @@ std::vector<std::string> transports() { return transport::available_transports()
 double parse_link_rate(const std::string& text) { return transport::parse_rate(text); }
 
 std::vector<std::pair<std::string, std::string>> build_information() {
-  constexpr const char* kNotYet = "not part of this version";
   return {
-      {"version", GRADWIRE_VERSION},
-      {"compiler", compiler()},
-      {"instruction set", instruction_set()},
-      {"transports", join(transports())},
-      {"algorithms", join(algorithms())},
-      {"CUDA", compress::describe_device()},
-      {"NCCL", kNotYet},
-      {"MPI", transport::mpi_version()},
+      {"version", GRADWIRE_VERSION},           {"compiler", compiler()},
+      {"instruction set", instruction_set()},  {"transports", join(transports())},
+      {"algorithms", join(algorithms())},      {"CUDA", compress::describe_device()},
+      {"NCCL", transport::nccl_information()}, {"MPI", transport::mpi_version()},
       {"UCX", transport::ucx_information()},
   };
 }

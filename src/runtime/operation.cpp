@@ -111,6 +111,47 @@ std::string describe_operation(Collective collective, std::span<const OperationT
   return text;
 }
 
+std::vector<CodecGroup> group_by_codec(std::span<const OperationTensor> tensors,
+                                       const OperationOptions& options, const std::string& codec_override) {
+  std::vector<CodecGroup> groups;
+  for (std::uint32_t i = 0; i < tensors.size(); ++i) {
+    const std::string& codec = codec_of(tensors[i], options, codec_override);
+    auto group = std::ranges::find(groups, codec, &CodecGroup::codec);
+    if (group == groups.end()) group = groups.insert(groups.end(), {codec, {}});
+    group->tensors.push_back(i);
+  }
+  return groups;
+}
+
+collectives::Buffer bind_buffer(const OperationTensor& tensor) {
+  float* residual = tensor.residual.empty() ? nullptr : tensor.residual.data();
+  return {.tensor = tensor.tensor,
+          .work = static_cast<float*>(tensor.tensor.data),
+          .residual = residual,
+          .next_residual = tensor.next_residual.empty() ? residual : tensor.next_residual.data()};
+}
+
+std::pair<std::size_t, std::size_t> owned_range(const collectives::Layout& layout, int rank,
+                                                std::uint32_t tensor) {
+  std::pair<std::size_t, std::size_t> range{0, 0};
+  for (const auto& segment : layout.segments) {
+    if (segment.chunk != static_cast<std::uint32_t>(rank)) continue;
+    for (auto p = segment.piece_begin; p < segment.piece_end; ++p) {
+      const auto& piece = layout.pieces[p];
+      if (piece.tensor != tensor) continue;
+      if (range.first == range.second) range = {piece.begin, piece.begin};
+      range.second = piece.begin + piece.count;
+    }
+  }
+  return range;
+}
+
+void check_root(int root, int ranks) {
+  if (root >= 0 && root < ranks) return;
+  throw Error(ErrorCode::invalid_argument, fmt::format("root {} of {} ranks", root, ranks),
+              "choose a root from 0 to world size - 1");
+}
+
 /// Where the operation's tensors are; its device is the current one.
 std::unique_ptr<collectives::CellArithmetic> make_arithmetic(
     const Operation& operation, bool average, const collectives::Resolved& resolved,
@@ -149,10 +190,7 @@ std::shared_ptr<Operation> build_operation(Collective collective, std::span<cons
                                            const OperationOptions& options, const Place& place,
                                            const std::string& codec_override) {
   const Device device = check_place(tensors);
-  if (options.root < 0 || options.root >= place.ranks) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("root {} of {} ranks", options.root, place.ranks),
-                "choose a root from 0 to world size - 1");
-  }
+  check_root(options.root, place.ranks);
   std::optional<compress::UseDevice> here;
   auto operation = std::make_shared<Operation>();
   if (!device.is_host()) {
@@ -168,17 +206,8 @@ std::shared_ptr<Operation> build_operation(Collective collective, std::span<cons
   operation->description = describe_operation(collective, tensors, options, place.hosts, codec_override);
   operation->set_tag(options.tag);
 
-  // Tensors that share a codec travel together, in the order in which the codecs first appear.
-  std::vector<std::pair<std::string, std::vector<std::uint32_t>>> groups;
-  for (std::uint32_t i = 0; i < tensors.size(); ++i) {
-    const std::string& codec = codec_of(tensors[i], options, codec_override);
-    auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == codec; });
-    if (group == groups.end()) group = groups.insert(groups.end(), {codec, {}});
-    group->second.push_back(i);
-  }
-
   std::uint32_t chunk_base = 0;
-  for (auto& [spec, indices] : groups) {
+  for (auto& [spec, indices] : group_by_codec(tensors, options, codec_override)) {
     const auto codec = compress::make_codec(spec);
     std::vector<std::size_t> counts;
     for (const auto i : indices) counts.push_back(tensors[i].tensor.count);
@@ -214,12 +243,8 @@ void Operation::bind(std::span<const OperationTensor> replacement) {
   for (Part& part : parts) {
     for (std::size_t i = 0; i < part.tensors.size(); ++i) {
       const std::size_t index = part.tensors[i];
-      const OperationTensor& from = tensors[index];
-      float* work = from.tensor.dtype == DType::float32 ? static_cast<float*>(from.tensor.data)
-                                                        : scratch[index].values().data();
-      float* residual = from.residual.empty() ? nullptr : from.residual.data();
-      float* next = from.next_residual.empty() ? residual : from.next_residual.data();
-      part.buffers[i] = {.tensor = from.tensor, .work = work, .residual = residual, .next_residual = next};
+      part.buffers[i] = bind_buffer(tensors[index]);
+      if (tensors[index].tensor.dtype != DType::float32) part.buffers[i].work = scratch[index].values().data();
     }
   }
 }

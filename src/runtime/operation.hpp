@@ -71,6 +71,25 @@ struct Operation {
 /// `codec_override` replaces every codec but "none" when it is not empty.
 const std::string& codec_in_use(const std::string& asked, const std::string& codec_override) noexcept;
 
+/// Tensors that share a codec.
+struct CodecGroup {
+  std::string codec;
+  std::vector<std::uint32_t> tensors;
+};
+/// They travel together, in the order in which the codecs first appear.
+std::vector<CodecGroup> group_by_codec(std::span<const OperationTensor> tensors,
+                                       const OperationOptions& options, const std::string& codec_override);
+
+/// A tensor as executors see it, but for where a 16-bit one is summed.
+collectives::Buffer bind_buffer(const OperationTensor& tensor);
+
+/// The elements of one tensor of a layout that are in the chunk of a rank: [begin, end).
+std::pair<std::size_t, std::size_t> owned_range(const collectives::Layout& layout, int rank,
+                                                std::uint32_t tensor);
+
+/// Throws Error(invalid_argument).
+void check_root(int root, int ranks);
+
 /// A rank among the others; hosts as in collectives::Topology.
 struct Place {
   int rank = 0;

@@ -65,19 +65,8 @@ std::pair<std::size_t, std::size_t> Plan::owned(std::size_t index) const {
   for (const auto& part : operation().parts) {
     const auto found = std::find(part.tensors.begin(), part.tensors.end(), index);
     if (found == part.tensors.end()) continue;
-    const auto tensor = static_cast<std::uint32_t>(found - part.tensors.begin());
-    const auto& layout = part.executor.layout();
-    std::pair<std::size_t, std::size_t> range{0, 0};
-    for (const auto& segment : layout.segments) {
-      if (segment.chunk != static_cast<std::uint32_t>(engine_->rank())) continue;
-      for (auto p = segment.piece_begin; p < segment.piece_end; ++p) {
-        const auto& piece = layout.pieces[p];
-        if (piece.tensor != tensor) continue;
-        if (range.first == range.second) range = {piece.begin, piece.begin};
-        range.second = piece.begin + piece.count;
-      }
-    }
-    return range;
+    return runtime::owned_range(part.executor.layout(), engine_->rank(),
+                                static_cast<std::uint32_t>(found - part.tensors.begin()));
   }
   return {0, 0};
 }

@@ -1,0 +1,168 @@
+#include "runtime/stream_engine.hpp"
+
+#include <algorithm>
+#include <exception>
+#include <thread>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/limits.hpp"
+#include "compress/cuda/device.hpp"
+
+namespace gradwire::runtime {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// A device tells nobody what it has done: it is asked so often.
+constexpr std::chrono::microseconds kShortestNap{20};
+constexpr std::chrono::microseconds kLongestNap{800};
+/// For streams to come to their ends when nothing on them waits for other ranks any more.
+constexpr std::chrono::seconds kAbortPatience{5};
+
+std::chrono::milliseconds checked(std::chrono::milliseconds timeout) {
+  if (timeout.count() > 0) return std::min(timeout, base::kLongestTimeout);
+  throw Error(ErrorCode::invalid_argument, "a timeout that is not positive", "pass a time greater than zero");
+}
+
+/// Whether it came to its end before the deadline. `look` may throw.
+template <typename Look>
+bool watch(const StreamOperation& operation, Clock::time_point deadline, Look look) {
+  auto nap = kShortestNap;
+  while (!operation.ended()) {
+    look();
+    if (Clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(nap);
+    nap = std::min(2 * nap, kLongestNap);
+  }
+  return true;
+}
+
+}  // namespace
+
+StreamEngine::StreamEngine(std::unique_ptr<transport::StreamLinks> links, Options options)
+    : links_(std::move(links)), options_(std::move(options)) {
+  options_.timeout = checked(options_.timeout);
+  const auto ranks = static_cast<std::size_t>(links_->ranks());
+  if (!options_.hosts.empty() && options_.hosts.size() != ranks) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{} ranks and the hosts of {}", ranks, options_.hosts.size()),
+                "number the host of each rank, or leave them away");
+  }
+  if (!options_.codec.empty()) (void)compress::make_codec(options_.codec);
+}
+
+StreamEngine::~StreamEngine() = default;
+
+std::unique_ptr<StreamOperation> StreamEngine::build(collectives::Collective collective,
+                                                     std::span<const OperationTensor> tensors,
+                                                     const OperationOptions& options) const {
+  const compress::UseDevice here(device());
+  return std::make_unique<StreamOperation>(
+      collective, tensors, options, Place{rank(), world_size(), options_.hosts}, options_.codec, *links_);
+}
+
+/// Whatever an action throws is the end of the links: other ranks wait for the rest of it.
+template <typename Action>
+auto StreamEngine::guarded(Action action) {
+  try {
+    const std::lock_guard lock(mutex_);
+    throw_failure();
+    const compress::UseDevice here(device());
+    return action();
+  } catch (const Error& error) {
+    give_up(error);
+    throw;
+  } catch (const std::exception& error) {
+    const Error failure(ErrorCode::system, error.what(), "free memory, then make a new communicator");
+    give_up(failure);
+    throw Error(failure);
+  }
+}
+
+void StreamEngine::start(StreamOperation& operation) {
+  guarded([&] {
+    links_->check();
+    operation.enqueue();
+  });
+}
+
+bool StreamEngine::done(const StreamOperation& operation) {
+  return guarded([&] {
+    links_->check();
+    return operation.ended();
+  });
+}
+
+bool StreamEngine::wait(StreamOperation& operation) {
+  wait_for_end(operation);
+  if (!operation.non_finite()) return false;
+  guarded([&] { operation.void_results(); });
+  wait_for_end(operation);
+  return true;
+}
+
+void StreamEngine::wait_for_end(StreamOperation& operation) {
+  const auto look = [this] { guarded([this] { links_->check(); }); };
+  try {
+    if (watch(operation, Clock::now() + options_.timeout, look)) {
+      look();
+      return;
+    }
+    guarded([&] { throw timeout_error(operation); });
+  } catch (const Error& error) {
+    give_up(error);
+    // Afterwards nothing uses the tensors.
+    (void)watch(operation, Clock::now() + kAbortPatience, [] {});
+    throw;
+  }
+}
+
+Error StreamEngine::timeout_error(const StreamOperation& operation) const {
+  return {
+      ErrorCode::timeout,
+      fmt::format("rank {} waited {:.3g} s for {} to come to its end on the stream of CUDA device {}", rank(),
+                  std::chrono::duration<double>(options_.timeout).count(), operation.description(), device()),
+      "find the rank that did not take part, or whose device is busy; a step that takes longer needs a "
+      "longer timeout"};
+}
+
+void StreamEngine::end(std::unique_ptr<StreamOperation> operation) noexcept {
+  try {
+    // Where an exception of the caller's passes, the other ranks may have none, and wait for this one.
+    if (!operation->ended() && std::uncaught_exceptions() > 0) abort();
+    wait_for_end(*operation);
+  } catch (const std::exception&) {
+    // What failed has been aborted.
+  }
+  try {
+    const compress::UseDevice here(device());
+    operation.reset();
+  } catch (const Error&) {
+    // The device is lost, and the memory with it.
+  }
+}
+
+void StreamEngine::abort() noexcept {
+  try {
+    give_up(Error(ErrorCode::peer_lost, fmt::format("rank {} gave up its communicator", rank()),
+                  "find out why that rank gave up, and make a new communicator", rank()));
+  } catch (const std::exception&) {
+    // Memory is short: whoever uses the links finds out by himself.
+    (void)links_->abort();
+  }
+}
+
+void StreamEngine::throw_failure() const {
+  if (failure_) throw Error(*failure_);
+}
+
+void StreamEngine::give_up(const Error& error) {
+  const std::lock_guard lock(mutex_);
+  if (failure_) return;
+  failure_ = error;
+  (void)links_->abort();
+}
+
+}  // namespace gradwire::runtime

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "collectives/schedule.hpp"
+#include "gradwire/communicator.hpp"
+#include "gradwire/error.hpp"
+#include "runtime/stream_operation.hpp"
+#include "transport/stream_links.hpp"
+
+namespace gradwire::runtime {
+
+/// What stands behind an NcclCommunicator: links, and what became of them. Its operations advance on their
+/// streams; nobody drives them. Thread-safe; it and its links outlive its operations.
+class StreamEngine {
+ public:
+  struct Options {
+    std::vector<int> hosts;  ///< [rank], as in collectives::Topology
+    std::string codec;       ///< as CommunicatorOptions::codec
+    std::chrono::milliseconds timeout{300'000};
+  };
+
+  /// Throws Error(invalid_argument).
+  StreamEngine(std::unique_ptr<transport::StreamLinks> links, Options options);
+  ~StreamEngine();
+  StreamEngine(const StreamEngine&) = delete;
+  StreamEngine& operator=(const StreamEngine&) = delete;
+
+  [[nodiscard]] int rank() const noexcept { return links_->rank(); }
+  [[nodiscard]] int world_size() const noexcept { return links_->ranks(); }
+  [[nodiscard]] int device() const noexcept { return links_->device(); }
+
+  [[nodiscard]] std::unique_ptr<StreamOperation> build(collectives::Collective collective,
+                                                       std::span<const OperationTensor> tensors,
+                                                       const OperationOptions& options) const;
+
+  // The next three throw what made the links fail. Whatever they throw for the first time is the links' end.
+
+  void start(StreamOperation& operation);
+  /// Until all that was started has come to its end on the stream. Throws Error(timeout) after a time without
+  /// that. Returns whether something was not finite: then tensors are NaN, and residuals as they were.
+  bool wait(StreamOperation& operation);
+  [[nodiscard]] bool done(const StreamOperation& operation);
+  /// Waits, too, but in vain where it cannot come to its end, and frees it.
+  void end(std::unique_ptr<StreamOperation> operation) noexcept;
+
+  void abort() noexcept;
+
+ private:
+  void throw_failure() const;
+  /// Ends the links, unless they have ended.
+  void give_up(const Error& error);
+  [[nodiscard]] Error timeout_error(const StreamOperation& operation) const;
+  void wait_for_end(StreamOperation& operation);
+  template <typename Action>
+  auto guarded(Action action);
+
+  std::unique_ptr<transport::StreamLinks> links_;
+  Options options_;
+  mutable std::mutex mutex_;
+  std::optional<Error> failure_;
+};
+
+}  // namespace gradwire::runtime
