@@ -1,0 +1,318 @@
+#include "gradwire/nccl.hpp"
+
+#include <dlfcn.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compress/cuda/emulated_device.hpp"
+#include "gradwire/error.hpp"
+#include "local_world.hpp"
+#include "tests/support/device_copy.hpp"
+#include "tests/support/fake_nccl/fake_nccl.hpp"
+#include "transport/nccl/nccl_library.hpp"
+#include "transport/nccl/nccl_links.hpp"
+
+// The public face of collectives over NCCL, and what calls NCCL, with an NCCL and with devices of the tests'.
+
+namespace gradwire {
+namespace {
+
+using compress::OwnStream;
+using testing::HasSubstr;
+using namespace std::chrono_literals;
+
+std::optional<Error> error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error;
+  }
+  return std::nullopt;
+}
+
+class NcclTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    fake().put_on = compress::emulated::put_on;
+    fake().failing_function.clear();
+    fake().async_error = ncclSuccess;
+    fake().destroyed = 0;
+    fake().aborted = 0;
+  }
+
+  static FakeNccl& fake() {
+    static FakeNccl* const instance = [] {
+      void* const library = ::dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
+      const auto get = reinterpret_cast<FakeNccl* (*)()>(::dlsym(library, "fake_nccl"));
+      return get != nullptr ? get() : nullptr;
+    }();
+    if (instance == nullptr) throw std::logic_error("libnccl.so.2 is not the tests' own");
+    return *instance;
+  }
+  static void plant(const char* function, ncclResult_t result) {
+    fake().failure = result;
+    fake().failing_function = function;
+  }
+};
+
+/// One allreduce of as many elements, over NCCL.
+void reduce(NcclCommunicator& comm, std::size_t count, const char* codec = "fp16") {
+  const OwnStream stream;
+  std::vector<float> values(count, static_cast<float>(comm.rank() + 1));
+  const DeviceCopy copy(values, stream.get());
+  const OperationTensor tensor{copy.tensor(), {}, {}, {}};
+  stream.wait();
+  NcclPlan plan = comm.plan_allreduce(std::span(&tensor, 1), {.codec = codec, .stream = stream.get()});
+  plan.run();
+  copy.fetch(stream.get());
+  stream.wait();
+  const int ranks = comm.world_size();
+  EXPECT_EQ(values, std::vector<float>(count, static_cast<float>(ranks * (ranks + 1) / 2)));
+}
+
+TEST_F(NcclTest, HasTheBitsOfTheCommunicatorThatItIsMadeWith) {
+  for (const int ranks : {1, 2, 4}) {
+    expect_ranks(ranks, [](Communicator& communicator) {
+      std::vector<float> values(30'000);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        values[i] = std::sin(static_cast<float>(i) + 0.1F * static_cast<float>(communicator.rank()));
+      }
+      std::vector<float> expected = values;
+      std::vector<float> residual(values.size(), 0.25F);
+      std::vector<float> expected_residual = residual;
+      OperationOptions options{.codec = "onebit", .algorithm = "two-shot", .average = true};
+      for (int i = 0; i < 3; ++i) communicator.allreduce(expected, options, expected_residual);
+
+      NcclCommunicator comm(communicator, Device::cuda(0));
+      EXPECT_EQ(comm.rank(), communicator.rank());
+      EXPECT_EQ(comm.world_size(), communicator.world_size());
+      EXPECT_EQ(comm.device(), Device::cuda(0));
+      const OwnStream stream;
+      const DeviceCopy copy(values, stream.get());
+      const DeviceCopy feedback(residual, stream.get());
+      const OperationTensor tensor{copy.tensor(), feedback.span(), {}, {}};
+      options.stream = stream.get();
+      NcclPlan plan = comm.plan_allreduce(std::span(&tensor, 1), options);
+      for (int i = 0; i < 3; ++i) plan.start();
+      plan.wait();
+      EXPECT_TRUE(plan.done());
+      EXPECT_NE(plan.event(), nullptr);
+      EXPECT_FALSE(plan.non_finite());
+      EXPECT_EQ(plan.algorithm(), "two-shot");
+      EXPECT_EQ(plan.wire_bytes() > 0, communicator.world_size() > 1);
+      copy.fetch(stream.get());
+      feedback.fetch(stream.get());
+      stream.wait();
+      EXPECT_EQ(values, expected);
+      EXPECT_EQ(residual, expected_residual);
+    });
+    EXPECT_EQ(fake().destroyed, ranks);
+    EXPECT_EQ(fake().aborted, 0);
+    SetUp();
+  }
+}
+
+TEST_F(NcclTest, LeavesPlainAllreducesToNccl) {
+  expect_ranks(3, [](Communicator& communicator) {
+    NcclCommunicator comm(communicator, Device::cuda(0));
+    reduce(comm, 1000, "none");
+    const OwnStream stream;
+    const OperationOptions options{.stream = stream.get()};
+    std::vector<float> values(96, 1.0F);
+    const DeviceCopy copy(values, stream.get());
+    stream.wait();
+    const OperationTensor tensor{copy.tensor(), {}, {}, {}};
+    EXPECT_EQ(comm.plan_allreduce(std::span(&tensor, 1), options).algorithm(), "nccl");
+    NcclPlan scatter = comm.plan_reduce_scatter(std::span(&tensor, 1), options);
+    const auto begin = static_cast<std::size_t>(32 * comm.rank());
+    EXPECT_EQ(scatter.owned(0), std::pair(begin, begin + 32));
+    EXPECT_THROW((void)scatter.owned(1), Error);
+    scatter.run();
+    comm.plan_allgather(std::span(&tensor, 1), options).run();
+    copy.fetch(stream.get());
+    stream.wait();
+    EXPECT_EQ(values, std::vector<float>(96, 3.0F));
+  });
+}
+
+TEST_F(NcclTest, ThrowsNonFiniteOrPropagatesIt) {
+  for (const OnNonFinite on : {OnNonFinite::error, OnNonFinite::propagate}) {
+    const auto errors = run_ranks(2, [&](Communicator& communicator) {
+      NcclCommunicator comm(communicator, Device::cuda(0));
+      const OwnStream stream;
+      std::vector<float> values(2000, 1.0F);
+      if (comm.rank() == 1) values[7] = std::numeric_limits<float>::quiet_NaN();
+      const DeviceCopy copy(values, stream.get());
+      stream.wait();
+      const OperationTensor tensor{copy.tensor(), {}, {}, {}};
+      NcclPlan plan = comm.plan_allreduce(std::span(&tensor, 1),
+                                          {.codec = "bf16", .on_non_finite = on, .stream = stream.get()});
+      const auto error = error_of([&] { plan.run(); });
+      EXPECT_TRUE(plan.non_finite());
+      copy.fetch(stream.get());
+      stream.wait();
+      for (const float value : values) ASSERT_TRUE(std::isnan(value));
+      if (error) throw Error(*error);
+    });
+    for (const auto& error : errors) {
+      ASSERT_EQ(error.has_value(), on == OnNonFinite::error);
+      if (error.has_value()) {
+        EXPECT_EQ(error->code(), ErrorCode::non_finite);
+      }
+    }
+  }
+}
+
+TEST_F(NcclTest, UsesACommunicatorOfTheCallersAndLeavesItToHim) {
+  const transport::NcclId id = transport::make_nccl_id();
+  expect_ranks(2, [&](Communicator& communicator) {
+    const auto& library = transport::NcclLibrary::get();
+    ncclUniqueId unique{};
+    std::memcpy(unique.internal, id.data(), id.size());
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    ncclComm_t callers = nullptr;
+    library.comm_init_rank_config(&callers, 2, unique, communicator.rank(), &config);
+    communicator.barrier();
+    {
+      NcclCommunicator comm(callers, {.hosts = {0, 0}});
+      EXPECT_EQ(comm.rank(), communicator.rank());
+      EXPECT_EQ(comm.world_size(), 2);
+      reduce(comm, 5000);
+    }
+    communicator.barrier();
+    EXPECT_EQ(fake().destroyed, 0);
+    communicator.barrier();
+    library.comm_destroy(callers);
+  });
+  const auto error = error_of([] { const NcclCommunicator none(nullptr); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::invalid_argument);
+}
+
+/// Whoever can't take part says why, and the others who it is.
+TEST_F(NcclTest, IsRefusedOnAllRanksWhereOneCannot) {
+  const auto errors = run_ranks(3, [](Communicator& communicator) {
+    const NcclCommunicator comm(communicator, communicator.rank() == 1 ? Device() : Device::cuda(0));
+  });
+  for (const auto& error : errors) ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(errors[1]->code(), ErrorCode::invalid_argument);
+  EXPECT_THAT(errors[1]->what(), HasSubstr("on the host"));
+  for (const std::size_t rank : {0, 2}) {
+    EXPECT_EQ(errors[rank]->code(), ErrorCode::unsupported) << errors[rank]->what();
+    EXPECT_EQ(errors[rank]->peer(), 1);
+  }
+}
+
+TEST_F(NcclTest, IsRefusedOnAllRanksWhereVersionsDiffer) {
+  const auto errors = run_ranks(3, [](Communicator& communicator) {
+    if (communicator.rank() == 2) fake().set_version(21'805);
+    const NcclCommunicator comm(communicator, Device::cuda(0));
+  });
+  for (const auto& error : errors) {
+    ASSERT_TRUE(error.has_value());
+    EXPECT_EQ(error->code(), ErrorCode::unsupported);
+    EXPECT_EQ(error->peer(), 2);
+    EXPECT_THAT(error->what(), HasSubstr("rank 2 has NCCL 2.18.5, and rank 0 has 2.99.0"));
+  }
+}
+
+TEST_F(NcclTest, EndsInTimeWhereARankDoesNotComeToConnect) {
+  const auto begin = std::chrono::steady_clock::now();
+  const auto error = error_of([] {
+    (void)transport::make_nccl_links(transport::make_nccl_id(), 0, 2, 0, std::chrono::milliseconds(100));
+  });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::timeout) << error->what();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
+  EXPECT_EQ(fake().aborted, 1);
+}
+
+TEST_F(NcclTest, ThrowsWhatNcclRefusesAndLeavesItsGroup) {
+  const auto errors = run_ranks(2, [](Communicator& communicator) {
+    NcclCommunicator comm(communicator, Device::cuda(0), {.timeout = 300ms});
+    communicator.barrier();
+    if (communicator.rank() == 0) plant("ncclSend", ncclInvalidUsage);
+    communicator.barrier();
+    const auto first = error_of([&] { reduce(comm, 5000); });
+    // The thread's next communicator works.
+    NcclCommunicator other(communicator, Device::cuda(0));
+    reduce(other, 5000);
+    if (first) throw Error(*first);
+  });
+  ASSERT_TRUE(errors[0].has_value() && errors[1].has_value());
+  const bool is_first = errors[0]->code() == ErrorCode::invalid_argument;
+  const auto& refused = is_first ? errors[0] : errors[1];
+  const auto& waited = is_first ? errors[1] : errors[0];
+  EXPECT_EQ(refused->code(), ErrorCode::invalid_argument);
+  EXPECT_THAT(refused->what(), HasSubstr("NCCL could not start a send: a fault of the test's (planted)"));
+  EXPECT_EQ(waited->code(), ErrorCode::timeout);
+  EXPECT_EQ(fake().aborted, 2);
+}
+
+TEST_F(NcclTest, ThrowsWhatNcclFindsOutLater) {
+  const auto errors = run_ranks(2, [](Communicator& communicator) {
+    NcclCommunicator comm(communicator, Device::cuda(0));
+    communicator.barrier();
+    if (communicator.rank() == 1) {
+      fake().async_error = ncclRemoteError;
+      return;
+    }
+    reduce(comm, 5000);
+  });
+  ASSERT_TRUE(errors[0].has_value());
+  EXPECT_EQ(errors[0]->code(), ErrorCode::peer_lost) << errors[0]->what();
+  EXPECT_THAT(errors[0]->what(), HasSubstr("remote process exited"));
+}
+
+TEST_F(NcclTest, CanBeGivenUp) {
+  const auto errors = run_ranks(2, [](Communicator& communicator) {
+    NcclCommunicator comm(communicator, Device::cuda(0));
+    communicator.barrier();
+    comm.abort();
+    reduce(comm, 5000);
+  });
+  for (std::size_t rank = 0; rank < 2; ++rank) {
+    ASSERT_TRUE(errors[rank].has_value());
+    EXPECT_EQ(errors[rank]->code(), ErrorCode::peer_lost);
+    EXPECT_EQ(errors[rank]->peer(), static_cast<int>(rank));
+  }
+  EXPECT_EQ(fake().aborted, 2);
+}
+
+TEST_F(NcclTest, IsUnsupportedWhereTheLibraryDoesNotFit) {
+  const auto load = [](const char* file) {
+    return error_of([&] { const transport::NcclLibrary library(file); });
+  };
+  auto error = load("libnccl_of_another_host.so.2");
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::unsupported);
+  EXPECT_THAT(error->what(), HasSubstr("NCCL cannot be loaded: libnccl_of_another_host.so.2"));
+  error = load("libm.so.6");
+  ASSERT_TRUE(error.has_value());
+  EXPECT_THAT(error->what(), HasSubstr("lacks ncclGetVersion"));
+  fake().set_version(21'706);
+  error = load("libnccl.so.2");
+  fake().set_version(0);
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::unsupported);
+  EXPECT_THAT(error->what(), HasSubstr("NCCL is of version 2.17.6 here, and gradwire needs 2.18.0 or later"));
+}
+
+TEST_F(NcclTest, PlansNothingWithoutACommunicator) {
+  NcclPlan plan;
+  EXPECT_THROW(plan.start(), Error);
+  EXPECT_THROW((void)plan.done(), Error);
+}
+
+}  // namespace
+}  // namespace gradwire

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <nccl.h>
+
+#include <functional>
+#include <string>
+
+/// A libnccl.so.2 for ranks that are threads of one process with emulated devices. It answers as NCCL does to
+/// communicators that do not block: later.
+struct FakeNccl {
+  /// Puts work on an emulated stream.
+  std::function<void(cudaStream_t, std::function<void()>)> put_on;
+  /// What the next call of a function answers, in any thread, without doing anything.
+  std::string failing_function;
+  ncclResult_t failure = ncclSuccess;
+  /// What all communicators find out.
+  ncclResult_t async_error = ncclSuccess;
+  int destroyed = 0;
+  int aborted = 0;
+
+  /// Of the calling thread: the version it sees.
+  void (*set_version)(int version) = nullptr;
+};
+
+extern "C" FakeNccl* fake_nccl();
