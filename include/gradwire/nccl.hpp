@@ -50,7 +50,8 @@ class GRADWIRE_EXPORT NcclPlan {
   /// Waits, on the host, until the last run has ended. Throws Error: timeout; peer_lost, system, what NCCL or
   /// CUDA report; non_finite. Only here it is looked whether a NaN or infinity was met, in any run since the
   /// last look: every tensor is NaN then, and each next_residual equals its residual. Those that use results
-  /// by the order of streams alone find NaN where it was met, and nothing else changed.
+  /// by the order of streams alone find NaN where it was met, and nothing else changed: a rank that looks,
+  /// and one that does not, hold other values then, so look on all ranks alike.
   void wait();
   /// start() and wait().
   void run();
@@ -102,8 +103,9 @@ class GRADWIRE_EXPORT NcclCommunicator {
 
   /// With `codec` "none", ncclAllReduce itself, whatever the algorithm: sums are in an order of NCCL's, and
   /// what is not finite is not looked for. All else has the bits of Communicator::plan_allreduce().
-  /// Tensors are float32, and with their residuals on this device. Throws Error: invalid_argument,
-  /// unsupported; nothing was sent.
+  /// Tensors are float32, and with their residuals on this device. Making a plan, like letting go of one, may
+  /// wait for all that runs on the device: do it where no rank waits for what this one starts next. Throws
+  /// Error: invalid_argument, unsupported; nothing was sent.
   NcclPlan plan_allreduce(std::span<const OperationTensor> tensors, const OperationOptions& options = {});
   NcclPlan plan_reduce_scatter(std::span<const OperationTensor> tensors,
                                const OperationOptions& options = {});

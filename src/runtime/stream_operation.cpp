@@ -25,6 +25,12 @@ void check_on_device(std::span<const OperationTensor> tensors, int device, compr
                                   place.number()),
                 fmt::format("give tensors of device {}, and say so: Device::cuda({})", device, device));
   }
+  for (const OperationTensor& tensor : tensors) {
+    if (tensor.tensor.dtype == DType::float32) continue;
+    throw Error(ErrorCode::unsupported,
+                fmt::format("an operation over NCCL has a tensor of {}", to_string(tensor.tensor.dtype)),
+                "use float32, or a Communicator");
+  }
   compress::require_device_stream(stream);
 }
 
