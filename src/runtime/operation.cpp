@@ -244,7 +244,8 @@ void Operation::bind(std::span<const OperationTensor> replacement) {
     for (std::size_t i = 0; i < part.tensors.size(); ++i) {
       const std::size_t index = part.tensors[i];
       part.buffers[i] = bind_buffer(tensors[index]);
-      if (tensors[index].tensor.dtype != DType::float32) part.buffers[i].work = scratch[index].values().data();
+      if (tensors[index].tensor.dtype != DType::float32)
+        part.buffers[i].work = scratch[index].values().data();
     }
   }
 }
