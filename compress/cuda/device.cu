@@ -85,16 +85,14 @@ std::string why_too_old() {
          ", and the kernels need " + version_text(kOldestMajor, 0);
 }
 
-/// Where it is no memory of the current device: what it is.
-std::string why_not_device_memory(const cudaPointerAttributes& memory) {
-  const int current = current_device();
+/// Where kernels of a device cannot use it: what it is.
+std::string why_not_memory_of(int device, const cudaPointerAttributes& memory) {
   switch (memory.type) {
     case cudaMemoryTypeManaged: return "";
     case cudaMemoryTypeDevice:
-      if (memory.device == current) return "";
-      return "is memory of CUDA device " + std::to_string(memory.device) + ", and device " +
-             std::to_string(current) + " is current in this thread";
-    default: return "is memory of the host, and kernels need it on CUDA device " + std::to_string(current);
+      return memory.device == device ? "" : "memory of CUDA device " + std::to_string(memory.device);
+    case cudaMemoryTypeUnregistered: return "no memory that CUDA knows (the host's, or freed)";
+    default: return "memory of the host";
   }
 }
 
@@ -182,10 +180,13 @@ void require_device_stream(Stream stream) {
 void require_device_memory(const void* pointer, std::string_view what) {
   cudaPointerAttributes memory{};
   check_cuda(cudaPointerGetAttributes(&memory, pointer), "ask what a pointer is to");
-  const std::string reason = why_not_device_memory(memory);
+  const int device = current_device();
+  const std::string reason = why_not_memory_of(device, memory);
   if (reason.empty()) return;
-  throw Error(ErrorCode::invalid_argument, std::string(what) + " " + reason,
-              "give memory of the device that is current in this thread (cudaMalloc, cudaSetDevice)");
+  const std::string due = "CUDA device " + std::to_string(device);
+  throw Error(ErrorCode::invalid_argument,
+              std::string(what) + " is " + reason + ", and kernels need it on " + due,
+              "pass memory of " + due + ", or say where it is");
 }
 
 UseDevice::UseDevice(int device) {

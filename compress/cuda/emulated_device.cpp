@@ -67,11 +67,10 @@ Gate& gate() {
 class Allocations {
  public:
   std::byte* add(std::size_t bytes) {
-    auto* memory = static_cast<std::byte*>(::operator new[](bytes, kAlignment));
-    std::memset(memory, kFresh, bytes);
+    PinnedMemory memory = allocate_pinned(bytes);
     const std::lock_guard lock(mutex_);
-    blocks_[memory] = {bytes, current};
-    return memory;
+    blocks_[memory.get()] = {bytes, current};
+    return memory.release();
   }
   void remove(std::byte* memory) noexcept {
     if (memory == nullptr) return;
@@ -269,9 +268,11 @@ void require_device_memory(const void* pointer, std::string_view what) {
   const int device = allocations().device_of(pointer, 0);
   if (device == current) return;
   throw Error(ErrorCode::invalid_argument,
-              fmt::format("{} is not in memory of CUDA device {}, but {}", what, current,
-                          device < 0 ? "in the host's" : fmt::format("of device {}", device)),
-              "pass memory of that device, or say where it is");
+              fmt::format("{} is {}, and kernels need it on CUDA device {}", what,
+                          device < 0 ? "no memory that CUDA knows (the host's, or freed)"
+                                     : fmt::format("memory of CUDA device {}", device),
+                          current),
+              fmt::format("pass memory of CUDA device {}, or say where it is", current));
 }
 
 void FreeDevice::operator()(std::byte* memory) const noexcept { allocations().remove(memory); }

@@ -198,6 +198,8 @@ std::shared_ptr<Operation> build_operation(Collective collective, std::span<cons
     compress::require_device("an operation on a device");
     compress::require_device_stream(options.stream);
     operation->ready = std::make_shared<compress::Event>();
+    // CUDA before 12.8 tells here what device a stream is of.
+    operation->ready->record(options.stream);
   }
   operation->device = device;
   operation->stream = options.stream;

@@ -141,11 +141,13 @@ TEST_F(DeviceFaults, MemoryThatKernelsCannotUseIsRefused) {
   cudaFree(managed);
 
   const float on_the_stack = 0;
-  refused(&on_the_stack, "tensor 'x' is memory of the host, and kernels need it on CUDA device 0");
+  refused(&on_the_stack, "tensor 'x' is no memory that CUDA knows (the host's, or freed), and kernels need");
+  refused(allocate_device(16).get(), "is no memory that CUDA knows");
   refused(nullptr, "tensor 'x' is");
-  refused(allocate_pinned(16).get(), "is memory of the host");
+  refused(allocate_pinned(16).get(), "is memory of the host, and kernels need it on CUDA device 0");
   cudaSetDevice(1);
-  refused(values_.get(), "tensor 'x' is memory of CUDA device 0, and device 1 is current");
+  refused(values_.get(), "tensor 'x' is memory of CUDA device 0, and kernels need it on CUDA device 1");
+  refused(values_.get(), "pass memory of CUDA device 1");
 }
 
 TEST_F(DeviceFaults, SickDevicesAreDescribed) {

@@ -281,7 +281,8 @@ TEST_F(DeviceTensor, IsRefusedWhereItIsNot) {
   const auto refused = [](const Tensor& tensor, const char* words) {
     expect_refused([&](Communicator& alone) { alone.allreduce(tensor); }, ErrorCode::invalid_argument, words);
   };
-  refused({host.data(), 100, DType::float32, Device::cuda(0)}, "tensor 0");
+  refused({host.data(), 100, DType::float32, Device::cuda(0)}, "tensor 0 is no memory that CUDA knows");
+  refused({host.data(), 100, DType::float32, Device::cuda(0)}, "pass memory of CUDA device 0");
   refused(copy.tensor(1000), "1000");
   refused(copy.tensor(-1), "-1");
   refused({nullptr, 100, DType::float32, Device::cuda(0)}, "no memory");
@@ -298,6 +299,16 @@ TEST_F(DeviceTensor, IsRefusedWhereItIsNot) {
         alone.plan_allreduce(tensors);
       },
       ErrorCode::invalid_argument, "on CUDA device 0 and on the host");
+}
+
+TEST_F(DeviceTensor, IsRefusedOnAnotherDevice) {
+  if (!has_device(1)) GTEST_SKIP() << "it takes two devices";
+  const auto memory = compress::allocate_device(400);
+  const Tensor elsewhere(memory.get(), 100, DType::float32, Device::cuda(1));
+  for (const char* words : {"tensor 0 is memory of CUDA device 0", "pass memory of CUDA device 1"}) {
+    expect_refused([&](Communicator& alone) { alone.allreduce(elsewhere); }, ErrorCode::invalid_argument,
+                   words);
+  }
 }
 
 /// Tensors of one operation, with an odd number of bytes to fill each.
