@@ -13,7 +13,7 @@ namespace gradwire::runtime {
 void copy_and_wait(Device device, compress::Stream stream, void* to, const void* from, std::size_t bytes);
 
 /// Float32 in memory of its own, on the host or on a CUDA device. The host reads and writes the latter by
-/// fetch() and put(), which wait for the device's default stream.
+/// fetch() and put(), which return when that is done and wait for no stream of the caller's.
 class PlacedFloats {
  public:
   PlacedFloats() = default;
@@ -26,10 +26,14 @@ class PlacedFloats {
   [[nodiscard]] std::span<float> values() const noexcept { return values_; }
 
   [[nodiscard]] base::AlignedVector<float> fetch() const;
+  /// Themselves where they are on the host, else fetched into `room`.
+  [[nodiscard]] std::span<const float> read(base::AlignedVector<float>& room) const;
   /// As many as there are.
   void put(std::span<const float> values);
 
  private:
+  void copy(void* to, const void* from) const;
+
   Device device_;
   base::AlignedVector<float> on_host_;
   compress::DeviceMemory on_device_;
