@@ -68,14 +68,16 @@ class GRADWIRE_EXPORT Reducer {
 
   /// Gradient `index` is complete; its buffer is lent until wait() returns. A bucket leaves when all its
   /// tensors are ready and all earlier buckets have left, so ranks may call ready() in any order. Throws
-  /// Error(invalid_argument) when its memory is not on its device any more, and then nothing of the bucket
-  /// has left.
+  /// Error(invalid_argument) when its memory is not on its device any more. When a bucket cannot leave, for
+  /// this or another reason of this rank's own, the communicator is aborted: the others would wait for it.
   void ready(int index);
-  /// Marks whatever was not ready, and returns when every gradient is the mean (or sum) over ranks.
+  /// Marks whatever was not ready, and returns when every gradient is the mean (or sum) over ranks. Throws as
+  /// ready() does, and aborts the communicator then; after Error(non_finite) it serves on.
   void wait();
 
   /// Changes the codec from the next step on (a warm start, say). Residuals are kept; they wait while the
-  /// codec is "none".
+  /// codec is "none". When it throws, for a codec that is unknown or memory that is short, nothing has
+  /// changed; the old plans are dropped only once the new ones are made.
   void set_codec(const std::string& codec);
 
   /// Residuals and step count of this rank: loading it on the same rank of the same world resumes bit for

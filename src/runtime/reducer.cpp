@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <optional>
+#include <exception>
 #include <utility>
 
 #include <fmt/format.h>
 
-#include "base/checksum.hpp"
 #include "compress/codec.hpp"
 #include "compress/cuda/device.hpp"
 #include "gradwire/error.hpp"
@@ -34,13 +33,18 @@ Reducer::Impl::Impl(Communicator communicator, std::vector<NamedTensor> tensors,
     }
     ReducerSlot slot;
     slot.label = fmt::format("tensor '{}'", tensor.name);
+    if (tensor.tensor.data == nullptr && tensor.tensor.count > 0) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("{} has {} elements and no memory", slot.label, tensor.tensor.count),
+                  "pass the address of its elements");
+    }
     slot.raw = tensor.tensor.count < options_.raw_below;
     slot.named = std::move(tensor);
     slots_.push_back(std::move(slot));
   }
   make_buckets();
-  for (const ReducerBucket& bucket : buckets_) check_memory(bucket);
-  make_plans();
+  for (const ReducerBucket& bucket : buckets_) check_device_memory(bucket);
+  use(make_plans(options_.codec));
   if (options_.overlap && communicator_.world_size() > 1) communicator_.start_progress_thread();
 }
 
@@ -60,65 +64,18 @@ void Reducer::Impl::make_buckets() {
   for (ReducerBucket& bucket : buckets_) bucket.missing = bucket.slots.size();
 }
 
-/// That it is where its tensors say. On a device once more before each step: what was freed since may be
-/// another device's by now, and a kernel that meets it ends the process's use of CUDA.
-void Reducer::Impl::check_memory(const ReducerBucket& bucket) const {
+/// Once more before each step: what was freed since may be another device's by now, and a kernel that meets
+/// it ends the process's use of CUDA.
+void Reducer::Impl::check_device_memory(const ReducerBucket& bucket) const {
   const Device device = slots_[bucket.slots.front()].named.tensor.device;
-  std::optional<compress::UseDevice> here;
-  if (!device.is_host()) here.emplace(device.number());
+  if (device.is_host()) return;
+  const compress::UseDevice here(device.number());
   for (const std::size_t index : bucket.slots) {
     const ReducerSlot& slot = slots_[index];
-    const Tensor& tensor = slot.named.tensor;
-    if (tensor.count == 0) continue;
-    if (tensor.data == nullptr) {
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("{} has {} elements and no memory", slot.label, tensor.count),
-                  "pass the address of its elements");
+    if (slot.named.tensor.count > 0) {
+      compress::require_device_memory(slot.named.tensor.data, slot.label);
     }
-    if (here) compress::require_device_memory(tensor.data, slot.label);
   }
-}
-
-void Reducer::Impl::make_plans() {
-  const auto codec = compress::make_codec(communicator_.codec_in_use(options_.codec));
-  feedback_ = options_.error_feedback && codec->lossy();
-  OperationOptions operation{.codec = options_.codec,
-                             .algorithm = options_.algorithm,
-                             .average = options_.average,
-                             .on_non_finite = options_.on_non_finite};
-  for (ReducerBucket& bucket : buckets_) {
-    std::vector<OperationTensor> tensors;
-    for (const std::size_t index : bucket.slots) {
-      ReducerSlot& slot = slots_[index];
-      OperationTensor tensor{.tensor = slot.named.tensor, .residual = {}, .next_residual = {}, .codec = {}};
-      if (slot.raw) {
-        tensor.codec = "none";
-      } else if (feedback_) {
-        slot.make_residual();
-        tensor.residual = slot.residual.values();
-        if (options_.transactional) {
-          if (slot.next.empty())
-            slot.next = runtime::PlacedFloats(slot.residual.size(), slot.named.tensor.device);
-          tensor.next_residual = slot.next.values();
-        }
-      }
-      tensors.push_back(tensor);
-    }
-    operation.tag = tag_of(bucket);
-    operation.stream = slots_[bucket.slots.front()].named.stream;
-    bucket.plan = communicator_.plan_allreduce(tensors, operation);
-    bucket.wire_bytes = bucket.plan.wire_bytes_by_codec();
-  }
-}
-
-/// Ranks that list equal tensors in another order must not add them up.
-std::uint32_t Reducer::Impl::tag_of(const ReducerBucket& bucket) const {
-  std::uint32_t tag = 0;
-  for (const std::size_t index : bucket.slots) {
-    const std::string& name = slots_[index].named.name;
-    tag = base::crc32c(std::as_bytes(std::span(name.c_str(), name.size() + 1)), tag);
-  }
-  return tag;
 }
 
 void Reducer::Impl::ready(int index) {
@@ -141,9 +98,11 @@ void Reducer::Impl::ready(int index) {
 void Reducer::Impl::launch_full_buckets() {
   while (next_bucket_ < buckets_.size() && buckets_[next_bucket_].missing == 0) {
     ReducerBucket& bucket = buckets_[next_bucket_];
-    check_memory(bucket);
-    if (measure_next_) collect_gradient(bucket);
-    bucket.work = bucket.plan.start();
+    or_abort([&] {
+      check_device_memory(bucket);
+      if (measure_next_) collect_gradient(bucket);
+      bucket.work = bucket.plan.start();
+    });
     bucket.started = true;
     ++next_bucket_;
   }
@@ -157,7 +116,7 @@ void Reducer::Impl::wait() {
   begin_next_step();
   if (failure) {
     measured_.clear();
-    throw Error(*failure);
+    std::rethrow_exception(failure);
   }
 
   const bool non_finite = std::any_of(buckets_.begin(), buckets_.end(),
@@ -173,18 +132,18 @@ void Reducer::Impl::wait() {
   for (const ReducerBucket& bucket : buckets_) {
     for (const auto& [codec, bytes] : bucket.wire_bytes) metrics_.wire_bytes[codec] += bytes;
   }
-  if (measured) measure();
+  if (measured) or_abort([&] { measure(); });
 }
 
 /// Launches what is left and waits for all that left; the first error, if any.
-std::optional<Error> Reducer::Impl::finish_buckets() {
-  std::optional<Error> failure;
+std::exception_ptr Reducer::Impl::finish_buckets() {
+  std::exception_ptr failure;
   const auto attempt = [&](const auto& action) {
     try {
       action();
-    } catch (const Error& error) {
-      // Every bucket's outcome is the same on all ranks, so all of them come to the same end.
-      if (!failure) failure = error;
+    } catch (...) {
+      // A bucket's own outcome is the same on all ranks, and the end of the communicator comes to all.
+      if (!failure) failure = std::current_exception();
     }
   };
   for (ReducerSlot& slot : slots_) {
@@ -192,7 +151,7 @@ std::optional<Error> Reducer::Impl::finish_buckets() {
   }
   attempt([&] { launch_full_buckets(); });
   for (ReducerBucket& bucket : buckets_) {
-    // What did not leave has its reason in the communicator's failure, which is known by now.
+    // What did not leave has its reason in what is caught by now.
     if (bucket.started) attempt([&] { bucket.work.wait(); });
   }
   return failure;
@@ -220,8 +179,10 @@ void Reducer::Impl::require_idle() const {
 void Reducer::Impl::set_codec(const std::string& codec) {
   require_idle();
   (void)compress::make_codec(codec);
-  options_.codec = codec;
-  make_plans();
+  ReducerPlans plans = make_plans(codec);
+  std::string name = codec;
+  use(std::move(plans));
+  options_.codec.swap(name);
 }
 
 void Reducer::Impl::rescale_residuals(float factor) {
@@ -230,11 +191,22 @@ void Reducer::Impl::rescale_residuals(float factor) {
     throw Error(ErrorCode::invalid_argument, fmt::format("residuals were to be scaled by {}", factor),
                 "pass a finite factor: new world size / old world size, or new loss scale / old loss scale");
   }
-  for (ReducerSlot& slot : slots_) {
-    if (slot.residual.empty()) continue;
-    FetchedResidual residual = slot.residual.fetch();
-    for (float& value : residual) value *= factor;
-    slot.residual.put(residual);
+  const auto scale = [factor](std::span<float> values) {
+    for (float& value : values) value *= factor;
+  };
+  // First what may fail.
+  std::vector<FetchedResidual> scaled(slots_.size());
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].named.tensor.device.is_host()) continue;
+    scaled[i] = slots_[i].residual.fetch();
+    scale(scaled[i]);
+  }
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].named.tensor.device.is_host()) {
+      scale(slots_[i].residual.values());
+    } else {
+      slots_[i].residual.put(scaled[i]);
+    }
   }
 }
 

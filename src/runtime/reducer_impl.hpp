@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <map>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,11 +27,8 @@ struct ReducerSlot {
   std::size_t bucket = 0;
   bool ready = false;
 
-  /// Room for the residual, and zeros in it, unless there is one.
-  void make_residual() {
-    const Tensor& tensor = named.tensor;
-    if (residual.empty()) residual = runtime::PlacedFloats(tensor.count, tensor.device);
-  }
+  /// Zeros where the gradient is.
+  [[nodiscard]] runtime::PlacedFloats make_room() const { return {named.tensor.count, named.tensor.device}; }
 };
 
 struct ReducerBucket {
@@ -41,6 +38,21 @@ struct ReducerBucket {
   std::map<std::string, std::uint64_t> wire_bytes{};  ///< by codec, of each run
   std::size_t missing = 0;                            ///< slots not ready yet
   bool started = false;
+};
+
+/// What follows from a codec, apart from what is in use: memory may be short half way.
+struct ReducerPlans {
+  struct Rooms {
+    runtime::PlacedFloats residual;
+    runtime::PlacedFloats next;
+  };
+  struct Planned {
+    Plan plan;
+    std::map<std::string, std::uint64_t> wire_bytes;
+  };
+  bool feedback = false;
+  std::vector<Rooms> rooms;      ///< of every slot; empty where it needs none or has one
+  std::vector<Planned> buckets;  ///< every one
 };
 
 class Reducer::Impl {
@@ -67,16 +79,29 @@ class Reducer::Impl {
 
  private:
   [[nodiscard]] std::uint32_t tag_of(const ReducerBucket& bucket) const;
-  [[nodiscard]] std::optional<Error> finish_buckets();
+  [[nodiscard]] std::exception_ptr finish_buckets();
   void make_buckets();
-  void make_plans();
-  void check_memory(const ReducerBucket& bucket) const;
+  [[nodiscard]] ReducerPlans make_plans(const std::string& codec);
+  void use(ReducerPlans plans) noexcept;
+  void check_device_memory(const ReducerBucket& bucket) const;
   void launch_full_buckets();
   void begin_next_step();
   void collect_gradient(const ReducerBucket& bucket);
   void measure();
   void require_idle() const;
   [[nodiscard]] std::string write_state(bool collapsed, std::span<const FetchedResidual> residuals) const;
+
+  /// For what all ranks do. What fails on this one alone the others would wait for, or take its next
+  /// operation for it: the communicator ends.
+  template <typename Action>
+  void or_abort(const Action& action) {
+    try {
+      action();
+    } catch (...) {
+      communicator_.abort();
+      throw;
+    }
+  }
 
   Communicator communicator_;
   ReducerOptions options_;

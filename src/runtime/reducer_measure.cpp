@@ -1,6 +1,7 @@
 #include <cmath>
 #include <cstddef>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "compress/convert.hpp"
@@ -38,20 +39,21 @@ void Reducer::Impl::collect_gradient(const ReducerBucket& bucket) {
 
 /// What came out against what an uncompressed exchange would have given.
 void Reducer::Impl::measure() {
-  const double gradient = squared_norm(measured_);
+  std::vector<float> gradients = std::exchange(measured_, {});
+  const double gradient = squared_norm(gradients);
   double residual = 0;
   std::vector<float> result;
+  FetchedResidual fetched;
   for (const ReducerBucket& bucket : buckets_) {
     for (const std::size_t index : bucket.slots) {
-      residual += squared_norm(slots_[index].residual.fetch());
+      residual += squared_norm(slots_[index].residual.read(fetched));
       append_float32(slots_[index].named, result);
     }
   }
-  communicator_.allreduce(std::span<float>(measured_), {.average = options_.average});
-  const double mean = squared_norm(measured_);
+  communicator_.allreduce(std::span<float>(gradients), {.average = options_.average});
+  const double mean = squared_norm(gradients);
   metrics_.residual_over_gradient = gradient > 0 ? std::sqrt(residual / gradient) : 0;
   metrics_.result_over_mean = mean > 0 ? std::sqrt(squared_norm(result) / mean) : 0;
-  measured_.clear();
 }
 
 void Reducer::Impl::measure_next_step() {

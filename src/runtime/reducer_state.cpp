@@ -65,10 +65,12 @@ std::string Reducer::Impl::save_state() const {
 std::string Reducer::Impl::save_collapsed_state() {
   require_idle();
   std::vector<FetchedResidual> residuals;
-  for (const ReducerSlot& slot : slots_) {
-    residuals.push_back(slot.residual.fetch());
-    if (!residuals.back().empty()) communicator_.allreduce(std::span<float>(residuals.back()));
-  }
+  or_abort([&] {
+    for (const ReducerSlot& slot : slots_) {
+      residuals.push_back(slot.residual.fetch());
+      if (!residuals.back().empty()) communicator_.allreduce(std::span<float>(residuals.back()));
+    }
+  });
   return write_state(true, residuals);
 }
 
@@ -95,7 +97,7 @@ void Reducer::Impl::load_state(const std::string& state) {
                        world, communicator_.rank(), communicator_.world_size()));
   }
 
-  // Read everything before changing anything.
+  // Read everything, and get all room for it, before changing anything.
   std::vector<FetchedResidual> residuals(slots_.size());
   std::vector<char> seen(slots_.size());
   const auto tensors = reader.read<std::uint32_t>();
@@ -127,14 +129,19 @@ void Reducer::Impl::load_state(const std::string& state) {
   if (!reader.ok() || reader.remaining() != 0) refuse("its length does not fit its contents");
 
   const bool mine = !collapsed || communicator_.rank() == 0;
+  std::vector<runtime::PlacedFloats> rooms(slots_.size());
   for (std::size_t i = 0; i < slots_.size(); ++i) {
-    ReducerSlot& slot = slots_[i];
+    const ReducerSlot& slot = slots_[i];
     if (slot.residual.empty() && residuals[i].empty()) continue;
     residuals[i].resize(slot.named.tensor.count);
     // A collapsed residual belongs to the sum over ranks: one rank carries it, so that it counts once.
     if (!mine) std::fill(residuals[i].begin(), residuals[i].end(), 0.0F);
-    slot.make_residual();
-    slot.residual.put(residuals[i]);
+    if (slot.residual.empty()) rooms[i] = slot.make_room();
+  }
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (residuals[i].empty()) continue;
+    if (!rooms[i].empty()) slots_[i].residual = std::move(rooms[i]);
+    slots_[i].residual.put(residuals[i]);
   }
   step_ = step;
 }

@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <new>
 #include <optional>
 #include <string>
 #include <thread>
@@ -27,18 +26,6 @@ Floats wave(float phase) {
   Floats values(kCount);
   for (std::size_t i = 0; i < kCount; ++i) values[i] = phase * static_cast<float>(i % 7);
   return values;
-}
-
-/// False when it got no memory: that of the allocation after `spared` others.
-template <typename F>
-bool with_short_memory(std::size_t spared, F&& call) {
-  try {
-    const ShortMemory memory([&](std::size_t) { return spared-- == 0; });
-    call();
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
-  return true;
 }
 
 TEST(ServerMemory, AVersionThatGotNoneIsSealedLater) {

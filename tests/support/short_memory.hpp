@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <new>
 #include <utility>
 
 namespace gradwire {
@@ -21,5 +22,17 @@ class ShortMemory {
  private:
   Refuses refuses_;
 };
+
+/// False when it got no memory: that of the allocation after `spared` others.
+template <typename F>
+bool with_short_memory(std::size_t spared, F&& call) {
+  try {
+    const ShortMemory memory([&](std::size_t) { return spared-- == 0; });
+    call();
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  return true;
+}
 
 }  // namespace gradwire
