@@ -1,7 +1,6 @@
 #include "collectives/device_arithmetic.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include <fmt/format.h>
@@ -13,11 +12,10 @@ namespace gradwire::collectives {
 namespace {
 
 using compress::copy_on;
-using compress::fill_on;
 using compress::UseDevice;
 
-/// Keeps frames on cache lines of their own, and their elements where kernels have wide accesses.
-constexpr std::size_t kHead = 64;
+/// Slots lie on cache lines of their own, and their elements where kernels have wide accesses.
+constexpr std::size_t kAlignment = 64;
 /// Enough that the next payload can be taken while earlier ones wait for the device.
 constexpr std::size_t kSlots = 8;
 
@@ -35,16 +33,12 @@ DeviceArithmetic::DeviceArithmetic(bool average, Program program, Layout layout,
       ready_(std::move(ready)),
       kernels_(compress::make_device_codec(this->codec().spec())),
       plain_kernels_(compress::make_device_codec("none")),
-      frames_bytes_(this->program().frame_bytes + kHead * this->program().cells.size()),
-      device_frames_(compress::allocate_device(frames_bytes_)),
-      host_frames_(compress::allocate_pinned(frames_bytes_)),
-      frames_(this->program().cells.size()) {
+      frames_(this->program()) {
   if (!this->codec().fixed_size()) {
     throw Error(ErrorCode::unsupported,
                 fmt::format("codec '{}', whose payloads vary in size, on a device", this->codec().spec()),
                 "use a codec of fixed size, or keep the tensors on the host");
   }
-  std::memset(host_frames_.get(), 0, frames_bytes_);
   compress::load_conversion_kernels();
   allocate_slots();
 }
@@ -62,7 +56,7 @@ void DeviceArithmetic::allocate_slots() {
       largest = std::max(largest, payload_bytes(transfer.cell, stage));
     }
   }
-  const std::size_t bytes = (largest + kHead - 1) / kHead * kHead;
+  const std::size_t bytes = (largest + kAlignment - 1) / kAlignment * kAlignment;
   slots_.resize(std::min(count, kSlots));
   incoming_ = compress::allocate_device(bytes);
   slot_memory_ = compress::allocate_pinned(bytes * slots_.size());
@@ -73,27 +67,26 @@ void DeviceArithmetic::begin() {
   const UseDevice here(device_);
   ready_->hold(stream_.get());
   if (!codec().lossy()) return;
-  // One fill of all frames takes less than one for each word in them.
-  fill_on(stream_.get(), device_frames_.get(), std::byte{}, frames_bytes_);
+  frames_.clear_on(stream_.get());
   result_flag_.clear_on(stream_.get());
 }
 
 void DeviceArithmetic::load(std::uint32_t cell) {
+  const UseDevice here(device_);
   for (const Piece& piece : pieces(cell)) {
     const Tensor& tensor = buffer_of(piece).tensor;
     if (tensor.dtype == DType::float32) continue;
-    const UseDevice here(device_);
     compress::to_float32_on_device(tensor.dtype, elements(tensor, piece.begin), sum_at(piece), piece.count,
                                    stream_.get());
   }
 }
 
 void DeviceArithmetic::store(std::uint32_t cell) {
+  const UseDevice here(device_);
   const compress::Launch launch{stream_.get(), result_flag_.word()};
   for (const Piece& piece : pieces(cell)) {
     const Tensor& tensor = buffer_of(piece).tensor;
     if (tensor.dtype == DType::float32) continue;
-    const UseDevice here(device_);
     compress::from_float32_on_device(tensor.dtype, sum_at(piece), elements(tensor, piece.begin), piece.count,
                                      launch);
   }
@@ -102,7 +95,7 @@ void DeviceArithmetic::store(std::uint32_t cell) {
 void DeviceArithmetic::encode(std::uint32_t cell, Stage stage) {
   const UseDevice here(device_);
   const compress::Launch launch = launch_for(cell);
-  std::byte* to = device_payload(cell);
+  std::byte* to = frames_.on_device(cell);
   for (const Piece& piece : pieces(cell)) {
     const compress::Encode sum = sum_of(piece, stage);
     if (stage == Stage::local && codec().lossy()) {
@@ -112,19 +105,19 @@ void DeviceArithmetic::encode(std::uint32_t cell, Stage stage) {
     }
     to += codec(stage).max_payload(piece.count);
   }
-  fetch(cell, stage);
+  frames_.fetch_on(stream_.get(), cell, payload_bytes(cell, stage));
 }
 
 void DeviceArithmetic::add_then_encode(std::uint32_t cell, std::span<const std::byte> payload, Stage stage) {
   const UseDevice here(device_);
   const std::byte* from = bring(payload);
-  std::byte* to = device_payload(cell);
+  std::byte* to = frames_.on_device(cell);
   for (const Piece& piece : pieces(cell)) {
     kernels_->add_then_encode(from, add_factor(Stage::partial), sum_of(piece, stage), to, launch_for(cell));
     from += codec().max_payload(piece.count);
     to += codec().max_payload(piece.count);
   }
-  fetch(cell, stage);
+  frames_.fetch_on(stream_.get(), cell, payload_bytes(cell, stage));
 }
 
 void DeviceArithmetic::add(std::uint32_t cell, std::span<const std::byte> payload, Stage stage) {
@@ -139,20 +132,18 @@ void DeviceArithmetic::assign(std::uint32_t cell, std::span<const std::byte> pay
 
 void DeviceArithmetic::keep(std::uint32_t cell, std::span<const std::byte> payload) {
   const UseDevice here(device_);
-  std::copy(payload.begin(), payload.end(), host_payload(cell));
-  frames_[cell].bytes = static_cast<std::uint32_t>(payload.size());
-  copy_on(stream_.get(), device_payload(cell), host_payload(cell), payload.size());
-  assign_payload(cell, device_payload(cell));
+  frames_.keep_on(stream_.get(), cell, payload);
+  assign_payload(cell, frames_.on_device(cell));
 }
 
 void DeviceArithmetic::add_own(std::uint32_t cell, Stage stage) {
   const UseDevice here(device_);
-  add_payload(cell, device_payload(cell), stage);
+  add_payload(cell, frames_.on_device(cell), stage);
 }
 
 void DeviceArithmetic::assign_own(std::uint32_t cell) {
   const UseDevice here(device_);
-  assign_payload(cell, device_payload(cell));
+  assign_payload(cell, frames_.on_device(cell));
 }
 
 void DeviceArithmetic::finish(std::uint32_t cell) {
@@ -177,10 +168,10 @@ void DeviceArithmetic::void_results() {
 
 bool DeviceArithmetic::can_take() { return slots_.empty() || reached(slots_[next_slot_].copied); }
 
-bool DeviceArithmetic::frame_ready(std::uint32_t cell) { return reached(frames_[cell].fetched); }
+bool DeviceArithmetic::frame_ready(std::uint32_t cell) { return reached(frames_.fetched(cell)); }
 
 CellFrame DeviceArithmetic::frame(std::uint32_t cell) noexcept {
-  return {{host_payload(cell), frames_[cell].bytes}, finite(cell)};
+  return {frames_.on_host(cell), finite(cell)};
 }
 
 bool DeviceArithmetic::settled() { return reached(ended_); }
@@ -208,22 +199,8 @@ void DeviceArithmetic::abandon() noexcept {
   }
 }
 
-std::size_t DeviceArithmetic::head_of(std::uint32_t cell) const noexcept {
-  return program().cells[cell].frame_offset + kHead * cell;
-}
-
-std::byte* DeviceArithmetic::device_payload(std::uint32_t cell) const noexcept {
-  return device_frames_.get() + head_of(cell) + kHead;
-}
-
-std::byte* DeviceArithmetic::host_payload(std::uint32_t cell) const noexcept {
-  return host_frames_.get() + head_of(cell) + kHead;
-}
-
 bool DeviceArithmetic::finite(std::uint32_t cell) const noexcept {
-  std::uint32_t raised = 0;
-  std::memcpy(&raised, host_frames_.get() + head_of(cell), sizeof raised);
-  return raised == 0 || !codec().lossy();
+  return !codec().lossy() || !frames_.raised(cell);
 }
 
 std::size_t DeviceArithmetic::payload_bytes(std::uint32_t cell, Stage stage) const noexcept {
@@ -233,7 +210,7 @@ std::size_t DeviceArithmetic::payload_bytes(std::uint32_t cell, Stage stage) con
 }
 
 compress::Launch DeviceArithmetic::launch_for(std::uint32_t cell) const noexcept {
-  return {stream_.get(), reinterpret_cast<std::uint32_t*>(device_frames_.get() + head_of(cell))};
+  return {stream_.get(), frames_.word(cell)};
 }
 
 /// To the device, by way of a slot that is free.
@@ -258,15 +235,6 @@ void DeviceArithmetic::assign_payload(std::uint32_t cell, const std::byte* paylo
     kernels_->decode_assign(payload, sum_at(piece), piece.count, stream_.get());
     payload += codec().max_payload(piece.count);
   }
-}
-
-/// The frame that was encoded, with its head, to the host.
-void DeviceArithmetic::fetch(std::uint32_t cell, Stage stage) {
-  const std::size_t bytes = payload_bytes(cell, stage);
-  frames_[cell].bytes = static_cast<std::uint32_t>(bytes);
-  copy_on(stream_.get(), host_frames_.get() + head_of(cell), device_frames_.get() + head_of(cell),
-          kHead + bytes);
-  frames_[cell].fetched.record(stream_.get());
 }
 
 }  // namespace gradwire::collectives

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "collectives/cell_arithmetic.hpp"
+#include "collectives/device_frames.hpp"
 #include "collectives/device_nan.hpp"
 #include "compress/cuda/device.hpp"
 #include "compress/cuda/device_codec.hpp"
@@ -18,9 +19,6 @@ namespace gradwire::collectives {
 /// through pinned memory. All of it goes onto one stream, where what was put earlier is done earlier: only
 /// the host has to ask what is done. While one segment is on the wire another is copied and a third encoded.
 /// Once it is made nothing is allocated, and nothing waits but abandon().
-///
-/// In both memories a frame lies behind a head with a word that kernels raise where something is not finite,
-/// so that one copy brings both.
 class DeviceArithmetic final : public CellArithmetic {
  public:
   /// `device` is the current one, and the program's frames are apart from the tensors. A run begins after
@@ -56,17 +54,9 @@ class DeviceArithmetic final : public CellArithmetic {
     std::byte* memory = nullptr;
     compress::Event copied;
   };
-  struct FrameState {
-    std::uint32_t bytes = 0;
-    compress::Event fetched;
-  };
 
   void begin() override;
   void allocate_slots();
-  /// In either memory.
-  [[nodiscard]] std::size_t head_of(std::uint32_t cell) const noexcept;
-  [[nodiscard]] std::byte* device_payload(std::uint32_t cell) const noexcept;
-  [[nodiscard]] std::byte* host_payload(std::uint32_t cell) const noexcept;
   [[nodiscard]] bool finite(std::uint32_t cell) const noexcept;
   [[nodiscard]] std::size_t payload_bytes(std::uint32_t cell, Stage stage) const noexcept;
   [[nodiscard]] const compress::DeviceCodec& kernels(Stage stage) const noexcept {
@@ -77,17 +67,13 @@ class DeviceArithmetic final : public CellArithmetic {
   const std::byte* bring(std::span<const std::byte> payload);
   void add_payload(std::uint32_t cell, const std::byte* payload, Stage stage);
   void assign_payload(std::uint32_t cell, const std::byte* payload);
-  void fetch(std::uint32_t cell, Stage stage);
   bool reached(const compress::Event& event);
 
   int device_;
   std::shared_ptr<const compress::Event> ready_;
   std::unique_ptr<const compress::DeviceCodec> kernels_;
   std::unique_ptr<const compress::DeviceCodec> plain_kernels_;
-  std::size_t frames_bytes_;
-  compress::DeviceMemory device_frames_;
-  compress::PinnedMemory host_frames_;
-  std::vector<FrameState> frames_;
+  DeviceFrames frames_;
   compress::DeviceMemory incoming_;  ///< the payload that is being decoded
   compress::PinnedMemory slot_memory_;
   std::vector<Slot> slots_;
