@@ -96,6 +96,22 @@ TEST_F(TrainCommand, RefusesADeviceThatCannotBeUsed) {
   EXPECT_EQ(report("--steps 2 --device cpu")["config"]["device"], "cpu");
 }
 
+/// All on the same one where there is no other.
+TEST_F(TrainCommand, RanksThatShareDevicesTrainAsOnTheHost) {
+  const Ended attempt = train("--steps 1 --device cuda");
+  if (attempt.status == 2 && attempt.out.find("use --device cpu") != std::string::npos) {
+    GTEST_SKIP() << attempt.out;
+  }
+  const std::string job = "--ranks 4 --codec onebit --epochs 4 --device ";
+  const auto host = report(job + "cpu");
+  const auto device = report(job + "cuda");
+  EXPECT_EQ(device["config"]["device"], "cuda:0");
+  EXPECT_EQ(device["final"]["replicas_identical"], true);
+  EXPECT_EQ(device["final"]["wire_bytes_per_step"], host["final"]["wire_bytes_per_step"]);
+  EXPECT_NEAR(device["final"]["test_accuracy"].get<double>(), host["final"]["test_accuracy"].get<double>(),
+              0.02);
+}
+
 TEST_F(TrainCommand, is_one_rank_where_a_launcher_is_around) {
   const auto alone = report("--ranks 2 --steps 5");
   const auto launched = report("--steps 5", "'" GRADWIRE_PROGRAM "' run -n 2 --");
