@@ -49,9 +49,9 @@ class GRADWIRE_EXPORT NcclPlan {
   void start();
   /// Waits, on the host, until the last run has ended. Throws Error: timeout; peer_lost, system, what NCCL or
   /// CUDA report; non_finite. Only here it is looked whether a NaN or infinity was met, in any run since the
-  /// last look: every tensor is NaN then, and each next_residual equals its residual. Those that use results
-  /// by the order of streams alone find NaN where it was met, and nothing else changed: a rank that looks,
-  /// and one that does not, hold other values then, so look on all ranks alike.
+  /// last look: every tensor is NaN then, and what the last run made of residuals what they were before it.
+  /// Those that use results by the order of streams alone find NaN where it was met, and nothing else
+  /// changed: a rank that looks, and one that does not, hold other values then, so look on all ranks alike.
   void wait();
   /// start() and wait().
   void run();

@@ -113,8 +113,12 @@ void StreamEngine::wait_for_end(StreamOperation& operation) {
     guarded([&] { throw timeout_error(operation); });
   } catch (const Error& error) {
     give_up(error);
-    // Afterwards nothing uses the tensors.
-    (void)watch(operation, Clock::now() + kAbortPatience, [] {});
+    // Where the links can end what waits on the stream, nothing uses the tensors afterwards.
+    try {
+      (void)watch(operation, Clock::now() + kAbortPatience, [] {});
+    } catch (const Error&) {
+      // CUDA's answer to what has been reported already.
+    }
     throw;
   }
 }
@@ -138,6 +142,8 @@ void StreamEngine::end(std::unique_ptr<StreamOperation> operation) noexcept {
   }
   try {
     const compress::UseDevice here(device());
+    // To free memory waits for the device, for ever where a run waits for a rank that is gone.
+    if (!operation->ended()) static_cast<void>(operation.release());
     operation.reset();
   } catch (const Error&) {
     // The device is lost, and the memory with it.

@@ -1,5 +1,6 @@
 #include "runtime/stream_operation.hpp"
 
+#include <algorithm>
 #include <memory>
 
 #include <fmt/format.h>
@@ -67,6 +68,7 @@ void StreamOperation::add_part(CodecGroup group, Collective collective, const Op
   StreamPart& part = parts_.emplace_back();
   part.tensors = std::move(group.tensors);
   part.buffers.resize(part.tensors.size());
+  part.ran.resize(part.tensors.size());
   part.algorithm =
       collectives::resolve_algorithm(collective, options.algorithm, *codec, counts, place.ranks, place.hosts);
   const auto schedule = collectives::make_schedule(collective, part.algorithm, place.ranks, options.root,
@@ -87,6 +89,7 @@ void StreamOperation::bind() {
 
 void StreamOperation::enqueue() {
   for (StreamPart& part : parts_) {
+    std::ranges::copy(part.buffers, part.ran.begin());
     if (part.executor) {
       part.executor->enqueue(part.buffers, stream_, flag_);
     } else {
@@ -112,7 +115,7 @@ void StreamOperation::reduce_plainly(const StreamPart& part) {
 }
 
 void StreamOperation::void_results() {
-  for (const StreamPart& part : parts_) nan_.void_on(stream_, part.buffers);
+  for (const StreamPart& part : parts_) nan_.void_on(stream_, part.ran);
   flag_.clear_on(stream_);
   end();
 }

@@ -25,6 +25,7 @@ struct StreamPart {
   std::optional<collectives::StreamExecutor> executor;
   std::vector<std::uint32_t> tensors;
   std::vector<collectives::Buffer> buffers;  ///< one per entry of `tensors`
+  std::vector<collectives::Buffer> ran;      ///< those of the last run
 };
 
 /// A collective bound to tensors on a device, to be put on a stream any number of times. Whoever calls it has
@@ -44,8 +45,8 @@ class StreamOperation {
   /// After ended(): whether a run met something that is not finite since void_results().
   /// Only lossy codecs look.
   [[nodiscard]] bool non_finite() const noexcept { return flag_.raised(); }
-  /// Puts on the stream what follows from that: tensors become NaN, and next residuals what the residuals
-  /// are. It has ended when ended() says so.
+  /// Puts on the stream what follows from that: tensors become NaN, and what the last run made of residuals
+  /// what they were before it. It has ended when ended() says so.
   void void_results();
 
   void swap_residuals();

@@ -252,6 +252,25 @@ TEST(StreamEngine, VoidsResultsWhereOneWasNotFiniteAndGoesOn) {
   });
 }
 
+/// The next run may be prepared before it is known how this one ended.
+TEST(StreamEngine, KeepsTheOldResidualsThoughTheyWereSwappedBeforeARunWasFoundBad) {
+  expect_members(2, [](Member member) {
+    const OwnStream stream;
+    Model model(member.communicator.rank());
+    const Model before = model;
+    if (member.communicator.rank() == 1) model.large[4321] = std::numeric_limits<float>::infinity();
+    const ModelCopy copy(model, stream.get());
+    const auto tensors = copy.tensors();
+    Built built(member.engine, Collective::allreduce, tensors, {.codec = "onebit", .stream = stream.get()});
+    member.engine.start(*built);
+    built->swap_residuals();
+    EXPECT_TRUE(member.engine.wait(*built));
+    copy.fetch(stream);
+    EXPECT_EQ(model.residual, before.residual);
+    EXPECT_EQ(model.next, before.residual);
+  });
+}
+
 /// Ranks 0 and 1 wait on their streams for one that never comes.
 TEST(StreamEngine, EndsInTimeWhereARankDoesNotCome) {
   const auto errors = run_members(
