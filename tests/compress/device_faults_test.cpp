@@ -142,7 +142,10 @@ TEST_F(DeviceFaults, MemoryThatKernelsCannotUseIsRefused) {
 
   const float on_the_stack = 0;
   refused(&on_the_stack, "tensor 'x' is no memory that CUDA knows (the host's, or freed), and kernels need");
-  refused(allocate_device(16).get(), "is no memory that CUDA knows");
+  auto memory = allocate_device(16);
+  const void* freed = memory.get();
+  memory.reset();
+  refused(freed, "is no memory that CUDA knows");
   refused(nullptr, "tensor 'x' is");
   refused(allocate_pinned(16).get(), "is memory of the host, and kernels need it on CUDA device 0");
   cudaSetDevice(1);
