@@ -88,15 +88,23 @@ void StreamOperation::bind() {
 }
 
 void StreamOperation::enqueue() {
-  for (StreamPart& part : parts_) {
-    std::ranges::copy(part.buffers, part.ran.begin());
-    if (part.executor) {
-      part.executor->enqueue(part.buffers, stream_, flag_);
-    } else {
-      reduce_plainly(part);
-    }
+  try {
+    for (StreamPart& part : parts_) put(part);
+    end();
+  } catch (...) {
+    // What was put there before the failure uses the tensors until then.
+    ended_.record(stream_);
+    throw;
   }
-  end();
+}
+
+void StreamOperation::put(StreamPart& part) {
+  std::ranges::copy(part.buffers, part.ran.begin());
+  if (part.executor) {
+    part.executor->enqueue(part.buffers, stream_, flag_);
+  } else {
+    reduce_plainly(part);
+  }
 }
 
 /// A residual goes into the sum, and is zero then.

@@ -62,6 +62,7 @@ class StreamOperation {
   void bind();
   void add_part(CodecGroup group, collectives::Collective collective, const OperationOptions& options,
                 const Place& place);
+  void put(StreamPart& part);
   void reduce_plainly(const StreamPart& part);
   void end();
 
