@@ -51,7 +51,7 @@ class StreamCompiler {
     if (!kernels_.empty()) close_round({});
     auto& words = program_.words;
     std::ranges::sort(words);
-    words.erase(std::ranges::unique(words).begin(), words.end());
+    words.erase(std::unique(words.begin(), words.end()), words.end());
     return std::move(program_);
   }
 
