@@ -120,7 +120,7 @@ TEST_F(MpiProgram, ARankThatFailsEndsTheJob) {
         mpirun(2,
                "export GRADWIRE_STORE=mpi:// GRADWIRE_TIMEOUT=3; "
                "if test $OMPI_COMM_WORLD_RANK = 1; then sh -c \"sleep 4; kill -STOP $$\" & fi; "
-               "exec $gradwire bench allreduce --max 4K --seconds 1000 --transport " +
+               "exec $gradwire bench allreduce --min 1M --max 1M --seconds 1000 --transport " +
                    transport);
     EXPECT_NE(silent.status, 0) << transport;
     EXPECT_NE(silent.status, 124) << transport << ": it hung";
