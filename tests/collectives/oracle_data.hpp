@@ -3,24 +3,23 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <random>
 #include <vector>
 
 #include "collectives/oracle.hpp"
 #include "collectives/resolve.hpp"
+#include "tests/support/normal_floats.hpp"
 
 namespace gradwire::collectives::testing {
 
 /// Gradients of very different sizes, the same for the same seed. Residuals are zeros, or none.
 inline std::vector<RankData> random_data(int ranks, const std::vector<std::size_t>& counts,
                                          std::uint32_t seed, bool residuals) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
+  NormalFloats normal(seed);
   std::vector<RankData> data(static_cast<std::size_t>(ranks));
   for (RankData& rank : data) {
     for (const std::size_t count : counts) {
       auto& tensor = rank.tensors.emplace_back(count);
-      for (float& value : tensor) value = normal(generator) * std::exp(2.0F * normal(generator));
+      for (float& value : tensor) value = normal() * std::exp(2.0F * normal());
       rank.residuals.emplace_back(residuals ? count : 0, 0.0F);
     }
   }
@@ -29,11 +28,10 @@ inline std::vector<RankData> random_data(int ranks, const std::vector<std::size_
 
 /// Gives every residual that is kept a value, as after some operations.
 inline void randomize_residuals(std::vector<RankData>& data, std::uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
+  NormalFloats normal(seed);
   for (RankData& rank : data) {
     for (auto& residual : rank.residuals) {
-      for (float& value : residual) value = 0.1F * normal(generator);
+      for (float& value : residual) value = 0.1F * normal();
     }
   }
 }

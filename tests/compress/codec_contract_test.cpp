@@ -17,8 +17,8 @@ class CodecContract : public testing::TestWithParam<std::string> {
 TEST_P(CodecContract, ResidualIsWhatWasLost) {
   for (const std::size_t count : {1, 17, 256, 600}) {
     for (const float scale : {1.0F, 0.25F}) {
-      const Floats value = gaussian(count, 1);
-      const Floats residual = gaussian(count, 2, 0.1F);
+      const Floats value = normal_floats(count, 1);
+      const Floats residual = normal_floats(count, 2, 0.1F);
       Floats after(count);
       const Bytes payload = encode(*codec_, {value.data(), residual.data(), after.data(), count, scale});
       const Floats decoded = decode(*codec_, payload, count);
@@ -49,11 +49,11 @@ TEST_P(CodecContract, NullResidualsAreZeros) {
 
 TEST_P(CodecContract, DecodeAddIsAssignThenAdd) {
   for (const std::size_t count : {0, 1, 31, 256, 999}) {
-    const Floats value = gaussian(count, 1);
+    const Floats value = normal_floats(count, 1);
     const Bytes payload = encode(*codec_, {value.data(), nullptr, nullptr, count, 1.0F});
     const Floats decoded = decode(*codec_, payload, count);
     for (const float factor : {1.0F, 3.0F}) {
-      Floats sum = gaussian(count, 3);
+      Floats sum = normal_floats(count, 3);
       Floats expected = sum;
       for (std::size_t i = 0; i < count; ++i) expected[i] += decoded[i] * factor;
       codec_->decode_add(payload, sum.data(), count, factor);
@@ -67,10 +67,11 @@ TEST_P(CodecContract, FusedEqualsAddThenEncode) {
     for (const float scale : {1.0F, 1.0F / 3.0F}) {
       for (const float factor : {1.0F, 3.0F}) {
         for (const bool feedback : {true, false}) {
-          const Floats value = gaussian(count, 1);
-          const Bytes incoming = encode(*codec_, {gaussian(count, 2).data(), nullptr, nullptr, count, 1.0F});
+          const Floats value = normal_floats(count, 1);
+          const Bytes incoming =
+              encode(*codec_, {normal_floats(count, 2).data(), nullptr, nullptr, count, 1.0F});
           Floats sum = value;
-          Floats residual = gaussian(count, 3);
+          Floats residual = normal_floats(count, 3);
           codec_->decode_add(incoming, sum.data(), count, factor);
           Floats expected_residual(count);
           const Bytes expected = encode(*codec_, {sum.data(), feedback ? residual.data() : nullptr,
@@ -93,7 +94,7 @@ TEST_P(CodecContract, FusedEqualsAddThenEncode) {
 
 TEST_P(CodecContract, ValidLooksAtSizeAndUnusedBits) {
   for (std::size_t count = 0; count <= 300; ++count) {
-    const Floats value = gaussian(count, 1);
+    const Floats value = normal_floats(count, 1);
     Bytes payload = encode(*codec_, {value.data(), nullptr, nullptr, count, 1.0F});
     EXPECT_TRUE(codec_->valid(payload, count));
     payload.push_back(std::byte{0});
@@ -110,7 +111,7 @@ TEST_P(CodecContract, ValidLooksAtSizeAndUnusedBits) {
   }
   if (codec_->id() != CodecId::onebit) return;
   for (std::size_t count = 1; count <= 300; ++count) {
-    const Floats value = gaussian(count, 1);
+    const Floats value = normal_floats(count, 1);
     const Bytes payload = encode(*codec_, {value.data(), nullptr, nullptr, count, 1.0F});
     for (std::size_t bit = count % 8; bit > 0 && bit < 8; ++bit) {
       Bytes spoilt = payload;
@@ -122,7 +123,7 @@ TEST_P(CodecContract, ValidLooksAtSizeAndUnusedBits) {
 
 TEST_P(CodecContract, AnyAlignment) {
   const std::size_t count = 600;
-  const Floats value = gaussian(count, 1);
+  const Floats value = normal_floats(count, 1);
   const Bytes expected = encode(*codec_, {value.data(), nullptr, nullptr, count, 1.0F});
   for (std::size_t shift = 0; shift < 65; ++shift) {
     Bytes buffer(expected.size() + shift);
@@ -157,7 +158,7 @@ TEST_P(CodecContract, AnyBytesOfTheRightLengthStayInTheirPlace) {
       };
       guarded([&](float* out) { codec_->decode_assign(payload, out, count); });
       guarded([&](float* out) { codec_->decode_add(payload, out, count, 3.0F); });
-      const Floats value = gaussian(count, 1);
+      const Floats value = normal_floats(count, 1);
       Bytes forwarded(codec_->max_payload(count));
       guarded([&](float* residual) {
         codec_->add_then_encode(payload, 1.0F, {value.data(), residual, residual, count, 1.0F},
@@ -191,8 +192,8 @@ TEST(PlainCodec, IsBitExact) {
 }
 
 TEST(PlainCodec, FlushesTheResidual) {
-  const Floats values = gaussian(100, 1);
-  Floats residual = gaussian(100, 2);
+  const Floats values = normal_floats(100, 1);
+  Floats residual = normal_floats(100, 2);
   const Floats before = residual;
   const auto codec = make_codec("none");
   const Floats sent =
@@ -204,7 +205,7 @@ TEST(PlainCodec, FlushesTheResidual) {
 }
 
 TEST(PlainCodec, EncodesInPlace) {
-  Floats values = gaussian(100, 1);
+  Floats values = normal_floats(100, 1);
   const Floats before = values;
   make_codec("none")->encode({values.data(), nullptr, nullptr, 100, 1.0F},
                              reinterpret_cast<std::byte*>(values.data()));

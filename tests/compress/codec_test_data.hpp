@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "compress/codec.hpp"
+#include "tests/support/normal_floats.hpp"
 
 namespace gradwire::compress {
 
@@ -40,14 +41,6 @@ inline std::vector<std::string> onebit_specs() {
     if (spec.starts_with("onebit")) specs.push_back(spec);
   }
   return specs;
-}
-
-inline Floats gaussian(std::size_t count, unsigned seed, float deviation = 1.0F) {
-  std::mt19937 engine(seed);
-  std::normal_distribution<float> normal(0.0F, deviation);
-  Floats values(count);
-  for (float& value : values) value = normal(engine);
-  return values;
 }
 
 /// Finite floats of every magnitude, zeros of both signs and denormals among them.

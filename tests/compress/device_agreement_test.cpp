@@ -164,8 +164,8 @@ TEST_P(DeviceAgreement, EveryLengthAndAlignment) {
   for_each_codec([&] {
     for (const std::size_t count : lengths()) {
       const auto seed = static_cast<unsigned>(count);
-      Work work{gaussian(count, seed), gaussian(count, seed + 1), 1.0F, {}, 0};
-      const Floats added = gaussian(count, 3);
+      Work work{normal_floats(count, seed), normal_floats(count, seed + 1), 1.0F, {}, 0};
+      const Floats added = normal_floats(count, 3);
       for (const Shifts& shifts : kAllShifts) {
         work.scale = shifts.residual % 2 == 0 ? 1.0F / 3.0F : 1.0F;
         compare_all(work, added, shifts);
@@ -214,7 +214,7 @@ TEST_P(DeviceAgreement, NotFinite) {
     for (const float poison : {std::nanf(""), -std::nanf("7"), infinity, -infinity}) {
       for (const std::size_t at : {std::size_t{0}, count / 3, count - 1}) {
         for (const Shifts& shifts : {kAligned, kShiftedAlike}) {
-          Work work{gaussian(count, 1), gaussian(count, 2), 1.0F / 3.0F, {}, 0};
+          Work work{normal_floats(count, 1), normal_floats(count, 2), 1.0F / 3.0F, {}, 0};
           work.residual[at] = poison;
           compare_encoding(work, shifts);
           if (HasFatalFailure()) return;
@@ -267,9 +267,9 @@ TEST_P(DeviceAgreement, ManyBlocks) {
   for_each_codec([&] {
     const std::size_t count = std::max<std::size_t>(kMany, 5 * reference_->block()) + 77;
     for (const Shifts& shifts : {kAligned, kShiftedAlike}) {
-      Work work{gaussian(count, 8), gaussian(count, 9), 1.0F, {}, 0};
+      Work work{normal_floats(count, 8), normal_floats(count, 9), 1.0F, {}, 0};
       work.value[300] = std::nanf("");
-      compare_all(work, gaussian(count, 3), shifts);
+      compare_all(work, normal_floats(count, 3), shifts);
       if (HasFatalFailure()) return;
     }
   });
@@ -279,12 +279,12 @@ TEST_P(DeviceAgreement, PayloadsThatAreNotFinite) {
   for_each_codec([&] {
     const std::size_t block = reference_->block();
     const std::size_t count = 2 * std::max<std::size_t>(block, 512) + 7;
-    const Bytes sound = payload_of(gaussian(count, 3), 1.0F / 3.0F);
+    const Bytes sound = payload_of(normal_floats(count, 3), 1.0F / 3.0F);
     // Infinities of float32, bfloat16 and binary16, some of which are NaN to the others.
     for (const std::uint32_t bits : {0x7F800000U, 0xFF800000U, 0x7F80FF80U, 0x7FC13F80U, 0xFC007C00U}) {
       for (const std::size_t at : {std::size_t{0}, count / block / 2 * block, count / block * block}) {
         for (const Shifts& shifts : {kAligned, kShiftedAlike}) {
-          Work work{gaussian(count, 1), gaussian(count, 2), 1.0F / 3.0F, sound, 0};
+          Work work{normal_floats(count, 1), normal_floats(count, 2), 1.0F / 3.0F, sound, 0};
           // A block's scales, or a few elements, and as much as is left of them at the end.
           const std::size_t offset = reference_->max_payload(at);
           std::memcpy(work.addend.data() + offset, &bits, std::min(sizeof bits, sound.size() - offset));
@@ -307,7 +307,7 @@ TEST_P(DeviceAgreement, ArbitraryPayloadsDecodeAlike) {
         for (std::byte& byte : payload) byte = static_cast<std::byte>(engine());
         compare_decoding(payload, count, shifts);
         if (HasFatalFailure()) return;
-        compare_encoding({gaussian(count, 1), gaussian(count, 2), 1.0F / 3.0F, payload, 0}, shifts);
+        compare_encoding({normal_floats(count, 1), normal_floats(count, 2), 1.0F / 3.0F, payload, 0}, shifts);
         if (HasFatalFailure()) return;
       }
     }
@@ -317,10 +317,10 @@ TEST_P(DeviceAgreement, ArbitraryPayloadsDecodeAlike) {
 TEST_P(DeviceAgreement, TheFlagStaysUp) {
   for_each_codec([&] {
     if (!reference_->lossy()) return;
-    Floats bad = gaussian(300, 1);
+    Floats bad = normal_floats(300, 1);
     bad[17] = std::nanf("");
     OnDevice first(*stream_, bad, 0);
-    OnDevice second(*stream_, gaussian(300, 2), 0);
+    OnDevice second(*stream_, normal_floats(300, 2), 0);
     const Bytes blank(reference_->max_payload(300));
     OnDevice payload(*stream_, blank.data(), blank.size(), 0);
     const Launch launch{stream_->get(), flag_->word()};
@@ -345,9 +345,9 @@ TEST_P(DeviceAgreement, FinishSum) {
       for (const Shifts& shifts : kAllShifts) {
         for (const float poison : {0.0F, std::nanf(""), infinity}) {
           for (const bool fed : {true, false}) {
-            Floats value = gaussian(count, 1);
+            Floats value = normal_floats(count, 1);
             if (count > 0) value[count * 5 / 7] = poison;
-            Floats residual = gaussian(count, 2);
+            Floats residual = normal_floats(count, 2);
             OnDevice sum(*stream_, value, shifts.value);
             OnDevice kept(*stream_, residual, shifts.residual);
             const Launch launch{stream_->get(), flag_->word()};

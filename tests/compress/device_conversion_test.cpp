@@ -87,7 +87,7 @@ TEST_P(DeviceConversion, EveryLengthAndAlignment) {
       scalar().narrow(values.data(), halves.data(), count);
       compare_widening(halves, shifts);
       compare_narrowing(values, shifts);
-      compare_narrowing(gaussian(count, seed), shifts);
+      compare_narrowing(normal_floats(count, seed), shifts);
       if (HasFatalFailure()) return;
     }
   }
@@ -103,7 +103,7 @@ TEST_P(DeviceConversion, RaisesTheFlagWhereFiniteBecomesInfinite) {
                             -std::numeric_limits<float>::max(), infinity, -infinity, std::nanf("5")}) {
     for (const std::size_t at : {std::size_t{0}, std::size_t{511}, kCount - 1}) {
       for (const Shifts& shifts : kShifts) {
-        Floats values = gaussian(kCount, 1);
+        Floats values = normal_floats(kCount, 1);
         values[at] = value;
         compare_narrowing(values, shifts);
         if (HasFatalFailure()) return;

@@ -52,8 +52,8 @@ void compare(const std::string& spec) {
   const NonFiniteFlag flag;
   const auto device = make_device_codec(spec);
   const auto reference = make_reference_codec(spec);
-  const Floats value = gaussian(kPeriod, 1);
-  const Floats residual = gaussian(kPeriod, 2);
+  const Floats value = normal_floats(kPeriod, 1);
+  const Floats residual = normal_floats(kPeriod, 2);
   const Repeated values(stream, value);
   const Repeated residuals(stream, residual);
   const DeviceMemory payload = allocate_device(reference->max_payload(kCount));

@@ -44,7 +44,7 @@ double conservation_error(const Step& step, std::size_t count, int steps) {
   std::vector<double> balance(count, 0.0);
   double magnitude = 0;
   for (int t = 0; t < steps; ++t) {
-    const Floats gradient = gaussian(count, static_cast<unsigned>(t));
+    const Floats gradient = normal_floats(count, static_cast<unsigned>(t));
     const Floats sent = step(gradient, residual);
     for (std::size_t i = 0; i < count; ++i) {
       balance[i] += static_cast<double>(gradient[i]) - sent[i];
@@ -68,7 +68,7 @@ TEST(ErrorFeedback, ConservationCatchesAWrongResidual) {
 
 /// Relative distance between a constant gradient and the average of what was sent for it.
 double average_error(const Step& step, int steps) {
-  const Floats gradient = gaussian(256, 7);
+  const Floats gradient = normal_floats(256, 7);
   Floats residual(gradient.size(), 0.0F);
   std::vector<double> sum(gradient.size(), 0.0);
   for (int t = 0; t < steps; ++t) {

@@ -151,7 +151,7 @@ TEST(HalfConversion, TellsWhereFiniteBecomesInfinite) {
       for (std::size_t at = 0; at < count; ++at) {
         std::vector<std::byte> out(2 * count);
         const auto fits = [&, type = dtype](float value) {
-          Floats values = gaussian(count, 1);
+          Floats values = normal_floats(count, 1);
           values[at] = value;
           return from_float32(type, values.data(), out.data(), count);
         };
@@ -199,12 +199,12 @@ TEST(HalfCodec, SaturatesWhatIsFinite) {
 
 TEST(HalfCodec, FlagsAndCarriesWhatIsNot) {
   const float infinity = std::numeric_limits<float>::infinity();
-  Floats values = gaussian(40, 1);
+  Floats values = normal_floats(40, 1);
   values[3] = std::nanf("");
   values[33] = -infinity;
   for (const char* spec : {"fp16", "bf16"}) {
     const auto codec = make_codec(spec);
-    const Floats before = gaussian(40, 2);
+    const Floats before = normal_floats(40, 2);
     Floats residual = before;
     bool finite = true;
     const Bytes payload =

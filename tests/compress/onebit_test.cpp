@@ -56,7 +56,7 @@ TEST(Onebit, LevelsAreTheConditionalMeans) {
   const auto codec = make_codec("onebit");
   for (unsigned seed = 0; seed < 20; ++seed) {
     for (const std::size_t count : {1, 5, 200, 256}) {
-      const Floats values = gaussian(count, seed, 3.0F);
+      const Floats values = normal_floats(count, seed, 3.0F);
       double sum[2] = {};
       int number[2] = {};
       for (const float v : values) {
@@ -77,7 +77,7 @@ TEST(Onebit, LevelsAreTheConditionalMeans) {
 TEST(Onebit, NudgingALevelNeverHelps) {
   const auto codec = make_codec("onebit");
   for (unsigned seed = 0; seed < 50; ++seed) {
-    const Floats values = gaussian(256, seed);
+    const Floats values = normal_floats(256, seed);
     const Bytes payload = encode_alone(*codec, values);
     const float lower = scale_at(payload, 0);
     const float upper = scale_at(payload, 2);
@@ -90,7 +90,7 @@ TEST(Onebit, NudgingALevelNeverHelps) {
 }
 
 TEST(Onebit, MagnitudeScales) {
-  const Floats values = gaussian(256, 1);
+  const Floats values = normal_floats(256, 1);
   double l1 = 0;
   double l2 = 0;
   for (const float v : values) {
@@ -106,7 +106,7 @@ TEST(Onebit, EveryLengthDecodesBySide) {
     const auto codec = make_codec(spec);
     const std::size_t scales = codec->max_payload(8) - 1;
     for (std::size_t count = 0; count <= 600; ++count) {
-      const Floats values = gaussian(count, static_cast<unsigned>(count));
+      const Floats values = normal_floats(count, static_cast<unsigned>(count));
       const Bytes payload = encode_alone(*codec, values);
       ASSERT_EQ(payload.size(), codec->max_payload(count));
       ASSERT_TRUE(codec->valid(payload, count));
@@ -179,7 +179,7 @@ TEST(Onebit, TheLargestFloatAloneStaysFinite) {
 }
 
 TEST(Onebit, OneSidedBlocks) {
-  Floats values = gaussian(256, 1);
+  Floats values = normal_floats(256, 1);
   for (float& value : values) value = std::fabs(value) + 0.1F;
   Bytes payload = encode_alone(*make_codec("onebit"), values);
   EXPECT_EQ(half_at(payload, 0), 0) << "an empty side is +0";
@@ -199,7 +199,7 @@ TEST(Onebit, TheTailKeepsOutOfTheScales) {
 }
 
 TEST(Onebit, ScaleAppliesToWhatIsSent) {
-  const Floats values = gaussian(256, 1);
+  const Floats values = normal_floats(256, 1);
   for (const std::string& spec : onebit_specs()) {
     const auto codec = make_codec(spec);
     const Floats whole = decode(*codec, encode_alone(*codec, values), values.size());
@@ -213,7 +213,7 @@ TEST(Onebit, BlocksAreIndependent) {
   for (const std::string& spec : onebit_specs()) {
     const auto codec = make_codec(spec);
     const std::size_t block = codec->block();
-    const Floats values = gaussian(3 * block + 5, 1);
+    const Floats values = normal_floats(3 * block + 5, 1);
     Bytes joined;
     for (std::size_t first = 0; first < values.size(); first += block) {
       const std::size_t count = std::min(block, values.size() - first);
@@ -230,9 +230,9 @@ TEST(Onebit, NotFiniteIsFlaggedAndStaysInItsBlock) {
     const auto codec = make_codec(spec);
     const std::size_t block = codec->block();
     for (const float poison : {std::nanf(""), infinity, -infinity}) {
-      Floats values = gaussian(3 * block, 1);
+      Floats values = normal_floats(3 * block, 1);
       values[block + 3] = poison;
-      const Floats before = gaussian(3 * block, 2);
+      const Floats before = normal_floats(3 * block, 2);
       Floats after = before;
       bool finite = true;
       const Bytes payload =
@@ -256,7 +256,7 @@ TEST(Onebit, NotFiniteIsFlaggedAndStaysInItsBlock) {
 TEST(Onebit, GaussianSquaredError) {
   // 1 - 2/pi = .363 of the variance is what one optimal bit leaves.
   const std::size_t count = std::size_t{1} << 20U;
-  const Floats values = gaussian(count, 1, 0.01F);
+  const Floats values = normal_floats(count, 1, 0.01F);
   for (const char* spec : {"onebit", "onebit:scale=l1", "onebit:block=4096", "onebit:block=128"}) {
     const auto codec = make_codec(spec);
     const Floats decoded = decode(*codec, encode_alone(*codec, values), count);

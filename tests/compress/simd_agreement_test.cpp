@@ -76,9 +76,9 @@ TEST_P(SimdAgreement, EveryLength) {
   for (const std::size_t count : lengths()) {
     const auto seed = static_cast<unsigned>(count);
     for (const float scale : {1.0F, 1.0F / 3.0F}) {
-      Work work{gaussian(count, seed), gaussian(count, seed + 1), scale, {}, count % 5};
+      Work work{normal_floats(count, seed), normal_floats(count, seed + 1), scale, {}, count % 5};
       compare_encoding(work);
-      work.addend = encode(*reference_, {gaussian(count, 3).data(), nullptr, nullptr, count, scale});
+      work.addend = encode(*reference_, {normal_floats(count, 3).data(), nullptr, nullptr, count, scale});
       compare_encoding(work);
       compare_decoding(work.addend, count);
       if (HasFatalFailure()) return;
@@ -117,7 +117,7 @@ TEST_P(SimdAgreement, NotFinite) {
   const float infinity = std::numeric_limits<float>::infinity();
   for (const float poison : {std::nanf(""), -std::nanf("7"), infinity, -infinity}) {
     for (const std::size_t at : {std::size_t{0}, std::size_t{255}, std::size_t{700}, std::size_t{1030}}) {
-      Work work{gaussian(1031, 1), gaussian(1031, 2), 1.0F, {}, 0};
+      Work work{normal_floats(1031, 1), normal_floats(1031, 2), 1.0F, {}, 0};
       work.value[at] = poison;
       compare_encoding(work);
       work.scale = 1.0F / 3.0F;
@@ -133,10 +133,10 @@ TEST_P(SimdAgreement, ManyBlocks) {
   const std::size_t count = 70000;
   for (const std::size_t shift : {0, 1, 4, 8}) {
     const auto seed = static_cast<unsigned>(shift);
-    Work work{gaussian(count, seed), gaussian(count, seed + 1), 1.0F, {}, shift};
+    Work work{normal_floats(count, seed), normal_floats(count, seed + 1), 1.0F, {}, shift};
     work.value[300] = std::nanf("");
     compare_encoding(work);
-    work.addend = encode(*reference_, {gaussian(count, 3).data(), nullptr, nullptr, count, 1.0F});
+    work.addend = encode(*reference_, {normal_floats(count, 3).data(), nullptr, nullptr, count, 1.0F});
     compare_encoding(work);
     compare_decoding(work.addend, count);
   }
@@ -171,11 +171,11 @@ TEST_P(FinishSum, IsTheSumAndLooksWhereAsked) {
         for (const Mode mode : {Mode::no_feedback, Mode::from_nothing, Mode::in_place, Mode::shadow}) {
           const bool fed = mode == Mode::in_place || mode == Mode::shadow;
           const Floats value = [&] {
-            Floats values = gaussian(count, 1);
+            Floats values = normal_floats(count, 1);
             if (count > 0) values[count * 5 / 7] = poison;
             return values;
           }();
-          const Floats before = gaussian(count, 2);
+          const Floats before = normal_floats(count, 2);
           Floats expected(count);
           Floats flushed(count);
           bool all_finite = true;

@@ -2,7 +2,6 @@
 
 #include <array>
 #include <functional>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "local_world.hpp"
 #include "tests/support/device_copy.hpp"
 #include "tests/support/has_device.hpp"
+#include "tests/support/normal_floats.hpp"
 #include "tests/support/quick.hpp"
 
 // Every collective of a Communicator, with every codec and type of element, on devices beside the host.
@@ -65,12 +65,11 @@ constexpr std::size_t kCount = 5003;
 /// Two calls, of which the second finds an operation that the first has left.
 Outcome run_twice(Communicator& communicator, const Call& call, Device device, DType dtype,
                   OperationOptions options) {
-  std::mt19937 random(static_cast<unsigned>(communicator.rank()));
-  std::normal_distribution<float> normal(0.3F, 1.0F);
+  NormalFloats normal(static_cast<unsigned>(communicator.rank()));
   std::vector<float> values(kCount);
   Outcome outcome{std::vector<std::byte>(kCount * size_of(dtype)), std::vector<float>(kCount)};
-  for (float& value : values) value = normal(random);
-  for (float& value : outcome.residual) value = 0.1F * normal(random);
+  for (float& value : values) value = 0.3F + normal();
+  for (float& value : outcome.residual) value = 0.03F + 0.1F * normal();
   compress::from_float32(dtype, values.data(), outcome.elements.data(), kCount);
 
   // What a reduce_scatter leaves in others' parts is unspecified: each call begins with the same elements.

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <functional>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -14,6 +13,7 @@
 #include "placed_gradients.hpp"
 #include "tests/support/device_copy.hpp"
 #include "tests/support/has_device.hpp"
+#include "tests/support/normal_floats.hpp"
 #include "tests/support/quick.hpp"
 
 // Reducers of gradients on CUDA devices, beside the same ones on the host.
@@ -134,13 +134,12 @@ TEST_F(DeviceReducer, HasTheBitsOfTheHostInSixteenBitsToo) {
     }
     Reducer reducer(communicator, on_device, {.codec = "onebit"});
     Reducer reference(communicator, on_host, {.codec = "onebit"});
-    std::mt19937 random(static_cast<unsigned>(communicator.rank()));
-    std::normal_distribution<float> normal(0.3F, 1.0F);
+    NormalFloats normal(static_cast<unsigned>(communicator.rank()));
     for (int step = 0; step < 3; ++step) {
       if (step == 2) reducer.measure_next_step();
       if (step == 2) reference.measure_next_step();
       std::vector<float> values(kCount);
-      for (float& value : values) value = normal(random);
+      for (float& value : values) value = 0.3F + normal();
       for (std::size_t i = 0; i < kTypes.size(); ++i) {
         compress::from_float32(kTypes[i], values.data(), elements[i].data(), kCount);
         expected[i] = elements[i];

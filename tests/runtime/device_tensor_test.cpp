@@ -8,7 +8,6 @@
 #include <functional>
 #include <limits>
 #include <optional>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,6 +18,7 @@
 #include "local_world.hpp"
 #include "tests/support/device_copy.hpp"
 #include "tests/support/has_device.hpp"
+#include "tests/support/normal_floats.hpp"
 
 // Tensors on a CUDA device, through a Communicator.
 
@@ -29,10 +29,8 @@ using compress::OwnStream;
 using testing::HasSubstr;
 
 std::vector<float> random_floats(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.3F, 1.0F);
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(random);
+  std::vector<float> values = normal_floats(count, seed);
+  for (float& value : values) value += 0.3F;
   return values;
 }
 

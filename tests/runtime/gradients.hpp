@@ -1,11 +1,11 @@
 #pragma once
 
 #include <cmath>
-#include <random>
 #include <span>
 #include <vector>
 
 #include "gradwire/reducer.hpp"
+#include "tests/support/normal_floats.hpp"
 
 namespace gradwire {
 
@@ -18,10 +18,9 @@ class Gradients {
     return {{"head", std::span(head_)}, {"bias", std::span(bias_)}, {"weights", std::span(weights_)}};
   }
   void fill(unsigned step) {
-    std::mt19937 random(static_cast<unsigned>(rank_) * 1000 + step);
-    std::normal_distribution<float> normal(0.3F, 1.0F);
+    NormalFloats normal(static_cast<unsigned>(rank_) * 1000 + step);
     for (auto* values : {&weights_, &bias_, &head_}) {
-      for (float& value : *values) value = normal(random);
+      for (float& value : *values) value = 0.3F + normal();
     }
   }
   std::vector<float>& weights() { return weights_; }

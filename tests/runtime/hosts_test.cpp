@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -10,6 +9,7 @@
 #include "gradwire/inspect.hpp"
 #include "local_world.hpp"
 #include "tests/support/every_algorithm.hpp"
+#include "tests/support/normal_floats.hpp"
 
 // Ranks that share hosts, over the transports that `auto` takes between and inside them.
 
@@ -76,12 +76,8 @@ TEST_P(OverHosts, EqualsTheOracleAndKeepsWhatItCanInside) {
   const std::vector<int> hosts{0, 1, 0, 0, 2, 1};
   constexpr std::size_t kCount = 50'000;
   for (const char* codec : {"none", "fp16", "onebit"}) {
-    std::vector<std::vector<float>> inputs(names.size(), std::vector<float>(kCount));
-    std::mt19937 random(5);
-    std::normal_distribution<float> normal;
-    for (auto& input : inputs) {
-      for (float& value : input) value = normal(random);
-    }
+    std::vector<std::vector<float>> inputs;
+    for (unsigned rank = 0; rank < names.size(); ++rank) inputs.push_back(normal_floats(kCount, 5 + rank));
     std::vector<std::vector<float>> residuals(names.size(), std::vector<float>(kCount, 0.25F));
     auto expected_residuals = residuals;
     const auto expected =

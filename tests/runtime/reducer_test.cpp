@@ -5,13 +5,13 @@
 
 #include <cmath>
 #include <limits>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "gradients.hpp"
 #include "local_world.hpp"
 #include "tests/support/every_algorithm.hpp"
+#include "tests/support/normal_floats.hpp"
 #include "tests/support/quick.hpp"
 
 namespace gradwire {
@@ -84,10 +84,9 @@ TEST(Reducer, FeedbackConservesOverManySteps) {
       const int steps = quick() ? 50 : 200;
       for (int step = 0; step < steps; ++step) {
         for (int rank = 0; rank < 4; ++rank) {
-          std::mt19937 random(static_cast<unsigned>(rank * 10'000 + step));
-          std::normal_distribution<float> normal;
+          NormalFloats normal(static_cast<unsigned>(rank * 10'000 + step));
           for (std::size_t i = 0; i < gradient.size(); ++i) {
-            const float value = normal(random) + 0.03F * static_cast<float>(i % 64);
+            const float value = normal() + 0.03F * static_cast<float>(i % 64);
             in[i] += value / 4.0;
             if (rank == communicator.rank()) gradient[i] = value;
           }

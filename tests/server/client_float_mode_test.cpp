@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <future>
 #include <memory>
-#include <random>
 #include <vector>
 #if defined(__SSE2__)
 #include <xmmintrin.h>
@@ -17,6 +16,7 @@
 #include "server/client_key.hpp"
 #include "server_calls.hpp"
 #include "servers.hpp"
+#include "tests/support/normal_floats.hpp"
 
 namespace gradwire::server {
 namespace {
@@ -26,10 +26,8 @@ constexpr int kSteps = 6;
 
 /// The second half is so small that what comes of it is subnormal.
 Floats gradient_of(int step) {
-  std::mt19937 random(static_cast<unsigned>(step));
-  std::normal_distribution<float> normal;
-  Floats gradient(kCount);
-  for (std::size_t i = 0; i < kCount; ++i) gradient[i] = normal(random) * (i < kCount / 2 ? 1.0F : 1e-38F);
+  Floats gradient = normal_floats(kCount, static_cast<unsigned>(step));
+  for (std::size_t i = kCount / 2; i < kCount; ++i) gradient[i] *= 1e-38F;
   return gradient;
 }
 

@@ -3,7 +3,6 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "gradwire/error.hpp"
 #include "server/incoming_messages.hpp"
 #include "server/outgoing_messages.hpp"
+#include "tests/support/normal_floats.hpp"
 
 namespace gradwire::server {
 namespace {
@@ -56,10 +56,7 @@ class Loop final : public transport::Link {
 };
 
 Bytes encoded(const compress::Codec& codec, std::uint64_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(random);
+  const std::vector<float> values = normal_floats(count, seed);
   Bytes payload(codec.max_payload(count));
   codec.encode({.value = values.data(), .count = count}, payload.data());
   return payload;

@@ -4,21 +4,13 @@
 
 #include <cmath>
 #include <functional>
-#include <random>
 
 #include "expect_error.hpp"
 #include "server_calls.hpp"
+#include "tests/support/normal_floats.hpp"
 
 namespace gradwire::server {
 namespace {
-
-Floats gaussian(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Floats values(count);
-  for (float& value : values) value = normal(random);
-  return values;
-}
 
 /// One element's value after `steps` steps, computed in double by `formula`.
 using Formula = std::function<void(double& x, double g, std::vector<double>& memory, int step)>;
@@ -27,11 +19,11 @@ void expect_formula(const std::string& spec, const Formula& formula) {
   constexpr std::size_t kCount = 37;
   constexpr float kFactor = 0.25F;
   const auto optimizer = make_optimizer(spec, kCount);
-  Floats value = gaussian(kCount, 1);
+  Floats value = normal_floats(kCount, 1);
   std::vector<double> expected(value.begin(), value.end());
   std::vector<std::vector<double>> memory(kCount, std::vector<double>(2));
   for (int step = 1; step <= 50; ++step) {
-    const Floats sum = gaussian(kCount, 100U + static_cast<unsigned>(step));
+    const Floats sum = normal_floats(kCount, 100U + static_cast<unsigned>(step));
     optimizer->begin_step();
     optimizer->step(0, value, sum, {.factor = kFactor, .weight = kFactor});
     for (std::size_t i = 0; i < kCount; ++i) formula(expected[i], double{sum[i]} * kFactor, memory[i], step);
@@ -80,10 +72,10 @@ TEST(Optimizer, StepsPieceByPieceAreTheSame) {
   for (const std::string& spec : all_optimizers) {
     const auto whole = make_optimizer(spec, 100);
     const auto cut = make_optimizer(spec, 100);
-    Floats a = gaussian(100, 1);
+    Floats a = normal_floats(100, 1);
     Floats b = a;
     for (unsigned step = 0; step < 5; ++step) {
-      const Floats sum = gaussian(100, 10 + step);
+      const Floats sum = normal_floats(100, 10 + step);
       const Share share{.factor = 0.5F, .weight = 1};
       whole->begin_step();
       whole->step(0, a, sum, share);

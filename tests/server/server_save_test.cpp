@@ -6,6 +6,7 @@
 
 #include "expect_error.hpp"
 #include "server_calls.hpp"
+#include "tests/support/normal_floats.hpp"
 
 namespace gradwire::server {
 namespace {
@@ -41,14 +42,11 @@ class Driver {
 
   /// `rounds` in which each worker pushes to some keys, and ends its step or not.
   void run(ServerState& state, int rounds) {
-    std::normal_distribution<float> normal;
     for (int round = 0; round < rounds; ++round) {
       for (std::uint32_t worker = 0; worker < kWorkers; ++worker) {
         for (std::uint32_t shard = 0; shard < optimizers.size(); ++shard) {
           if (random_() % 4 == 0) continue;
-          Floats gradient(kCount);
-          for (float& g : gradient) g = normal(random_);
-          Payload payload = encoded(*push_codec_, gradient);
+          Payload payload = encoded(*push_codec_, normal_floats(kCount, static_cast<unsigned>(random_())));
           state.push(worker, 100 + worker,
                      {.sequence = ++sequence_[worker], .shard = shard, .clock = clock_[worker]}, payload);
           static_cast<void>(state.pull(worker, 100 + worker, {.shard = shard, .clock = clock_[worker]}));

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "server_calls.hpp"
+#include "tests/support/normal_floats.hpp"
 
 namespace gradwire::server {
 namespace {
@@ -22,14 +23,6 @@ Shard shard_of(const std::string& optimizer, const std::string& push, const std:
           Floats(kCount)};
 }
 
-Floats gaussian(unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Floats values(kCount);
-  for (float& value : values) value = normal(random);
-  return values;
-}
-
 Floats held(const Shard& shard) { return {shard.estimate().begin(), shard.estimate().end()}; }
 
 struct Arrival {
@@ -42,7 +35,7 @@ struct Arrival {
 Floats settled(const std::vector<Arrival>& arrivals, const std::string& push) {
   Shard shard = shard_of("momentum:lr=0.1,mu=0.9", push, "none");
   for (const Arrival& arrival : arrivals) {
-    Payload payload = encoded(*compress::make_codec(push), gaussian(arrival.gradient));
+    Payload payload = encoded(*compress::make_codec(push), normal_floats(kCount, arrival.gradient));
     shard.hold(arrival.stamp, arrival.worker, arrival.session, payload);
   }
   shard.settle(10);
@@ -83,7 +76,7 @@ TEST(Shard, InStepTheMeanIsOverWorkersThatPushed) {
 TEST(Shard, InStepEveryStampIsAStepAndAVersion) {
   Shard shard = shard_of("sgd:lr=1", "none", "onebit");
   for (const std::uint64_t stamp : {5U, 3U, 9U}) {
-    Payload payload = plain(gaussian(1));
+    Payload payload = plain(normal_floats(kCount, 1));
     shard.hold(stamp, 0, 1, payload);
   }
   shard.settle(9);
@@ -104,7 +97,7 @@ TEST(Shard, NotInStepEveryPushIsAStepWithItsPart) {
 
 TEST(Shard, SealsWhenEnoughWasPushed) {
   Shard shard = shard_of("sgd:lr=1", "onebit", "onebit");
-  const Payload payload = encoded(*compress::make_codec("onebit"), gaussian(1));
+  const Payload payload = encoded(*compress::make_codec("onebit"), normal_floats(kCount, 1));
   shard.refresh(1);
   EXPECT_EQ(shard.log().version(), 0U);
   shard.apply(payload, 1);
@@ -121,7 +114,7 @@ TEST(Shard, OneCopyOfAVersionIsShared) {
   Shard shard = shard_of("sgd:lr=1", "none", "onebit");
   const SharedValue first = shard.share_estimate();
   EXPECT_EQ(shard.share_estimate(), first);
-  shard.apply(plain(gaussian(1)), 1);
+  shard.apply(plain(normal_floats(kCount, 1)), 1);
   shard.refresh(1);
   const SharedValue second = shard.share_estimate();
   EXPECT_NE(second, first);
@@ -131,11 +124,11 @@ TEST(Shard, OneCopyOfAVersionIsShared) {
 
 TEST(Shard, HeldMemoryComesBack) {
   Shard shard = shard_of("sgd:lr=1", "none", "none");
-  Payload payload = plain(gaussian(1));
+  Payload payload = plain(normal_floats(kCount, 1));
   const std::byte* const memory = payload.data();
   shard.hold(0, 0, 1, payload);
   shard.settle(1);
-  Payload next = plain(gaussian(2));
+  Payload next = plain(normal_floats(kCount, 2));
   shard.hold(1, 0, 1, next);
   EXPECT_EQ(next.data(), memory);
   EXPECT_EQ(next.size(), shard.push_bytes());

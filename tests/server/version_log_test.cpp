@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 
 #include "server_calls.hpp"
+#include "tests/support/normal_floats.hpp"
 
 namespace gradwire::server {
 namespace {
@@ -18,12 +18,11 @@ class Wandering {
  public:
   [[nodiscard]] const Floats& value() const { return value_; }
   void step() {
-    for (float& x : value_) x += normal_(random_);
+    for (float& x : value_) x += normal_();
   }
 
  private:
-  std::mt19937 random_{7};
-  std::normal_distribution<float> normal_;
+  NormalFloats normal_{7};
   Floats value_ = Floats(kCount, 1.0F);
 };
 
