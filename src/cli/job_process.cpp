@@ -13,8 +13,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kKilledBy = 128;
-
 }  // namespace
 
 std::string describe(const RankEnd& end) {

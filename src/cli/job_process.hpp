@@ -11,6 +11,9 @@
 
 namespace gradwire::cli {
 
+/// Plus the signal's number: the status of who was killed, as shells have it.
+constexpr int kKilledBy = 128;
+
 /// "was killed by signal 9 (Killed)".
 [[nodiscard]] std::string describe(const RankEnd& end);
 

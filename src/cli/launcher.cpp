@@ -26,7 +26,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kNotFound = 127;
 constexpr int kCannotRun = 126;
-constexpr int kKilledBy = 128;
 /// Of a rank whose own is not known.
 constexpr int kFailed = 1;
 /// Also the longest that an end can go unnoticed when two signals of children became one.
