@@ -31,14 +31,25 @@ function(gradwire_compile_settings target)
   endif()
 endfunction()
 
-# Reading the standard library's headers takes half of a file's compilation. Only in the sanitizers' builds, so that the others see
-# which header a file has forgotten to include.
+# Reading the standard library's headers and fmt's takes half of a file's compilation: they are read once. Only in the sanitizers'
+# builds, so that the others see which header a file has forgotten to include.
+set(gradwire_common_headers
+  <algorithm> <array> <atomic> <chrono> <condition_variable> <cstdint> <cstring> <functional> <map> <memory> <mutex> <optional>
+  <span> <string> <thread> <vector> <fmt/format.h>)
 function(gradwire_precompile target)
-  if(GRADWIRE_SANITIZE)
-    target_precompile_headers(${target} PRIVATE
-      <algorithm> <array> <atomic> <chrono> <condition_variable> <cstdint> <cstring> <functional> <map> <memory> <mutex> <optional>
-      <span> <string> <thread> <vector>)
+  if(NOT GRADWIRE_SANITIZE)
+    return()
   endif()
+  if(NOT TARGET gradwire_common_headers)
+    file(CONFIGURE OUTPUT common_headers.cpp CONTENT "")
+    add_library(gradwire_common_headers OBJECT "${CMAKE_CURRENT_BINARY_DIR}/common_headers.cpp")
+    gradwire_compile_settings(gradwire_common_headers)
+    target_link_libraries(gradwire_common_headers PRIVATE fmt::fmt)
+    target_precompile_headers(gradwire_common_headers PRIVATE ${gradwire_common_headers})
+  endif()
+  # What is read must not differ by a definition.
+  target_compile_definitions(${target} PRIVATE $<TARGET_PROPERTY:fmt::fmt,INTERFACE_COMPILE_DEFINITIONS>)
+  target_precompile_headers(${target} REUSE_FROM gradwire_common_headers)
 endfunction()
 
 function(gradwire_internal_includes target)
