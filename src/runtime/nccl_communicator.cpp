@@ -29,10 +29,11 @@ std::vector<float> exchange_versions(Communicator& ranks, float own) {
 }
 
 /// Throws on all ranks alike where they cannot be connected, on those that know why saying that.
-void require_nccl_everywhere(Communicator& ranks, Device device) {
+void require_nccl_everywhere(Communicator& ranks, Device device, runtime::StreamEngine::Options& options) {
   std::optional<Error> reason;
   float own = 0;
   try {
+    options.check(ranks.world_size());
     if (device.is_host()) {
       throw Error(ErrorCode::invalid_argument, "NCCL was to connect ranks on the host",
                   "name the CUDA device of this rank: Device::cuda(0)");
@@ -172,17 +173,18 @@ void NcclPlan::swap_residuals() { state().operation->swap_residuals(); }
 
 NcclCommunicator::NcclCommunicator(ncclComm* communicator, const NcclOptions& options)
     : engine_(std::make_shared<runtime::StreamEngine>(
-          transport::adopt_nccl_links(communicator, options.timeout),
+          transport::adopt_nccl_links(communicator, runtime::StreamEngine::checked(options.timeout)),
           runtime::StreamEngine::Options{options.hosts, {}, options.timeout})) {}
 
 NcclCommunicator::NcclCommunicator(Communicator& ranks, Device device, const NcclOptions& options) {
-  require_nccl_everywhere(ranks, device);
+  runtime::StreamEngine::Options checked{options.hosts.empty() ? ranks.hosts() : options.hosts,
+                                         ranks.engine_->options().codec, options.timeout};
+  require_nccl_everywhere(ranks, device, checked);
   const transport::NcclId id = agree_on_id(ranks);
   const compress::UseDevice here(device.number());
   engine_ = std::make_shared<runtime::StreamEngine>(
-      transport::make_nccl_links(id, ranks.rank(), ranks.world_size(), device.number(), options.timeout),
-      runtime::StreamEngine::Options{options.hosts.empty() ? ranks.hosts() : options.hosts,
-                                     ranks.engine_->options().codec, options.timeout});
+      transport::make_nccl_links(id, ranks.rank(), ranks.world_size(), device.number(), checked.timeout),
+      std::move(checked));
 }
 
 int NcclCommunicator::rank() const noexcept { return engine_->rank(); }

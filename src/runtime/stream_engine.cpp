@@ -21,11 +21,6 @@ constexpr std::chrono::microseconds kLongestNap{800};
 /// For streams to come to their ends when nothing on them waits for other ranks any more.
 constexpr std::chrono::seconds kAbortPatience{5};
 
-std::chrono::milliseconds checked(std::chrono::milliseconds timeout) {
-  if (timeout.count() > 0) return std::min(timeout, base::kLongestTimeout);
-  throw Error(ErrorCode::invalid_argument, "a timeout that is not positive", "pass a time greater than zero");
-}
-
 /// Whether it came to its end before the deadline. `look` may throw.
 template <typename Look>
 bool watch(const StreamOperation& operation, Clock::time_point deadline, Look look) {
@@ -41,16 +36,23 @@ bool watch(const StreamOperation& operation, Clock::time_point deadline, Look lo
 
 }  // namespace
 
-StreamEngine::StreamEngine(std::unique_ptr<transport::StreamLinks> links, Options options)
-    : links_(std::move(links)), options_(std::move(options)) {
-  options_.timeout = checked(options_.timeout);
-  const auto ranks = static_cast<std::size_t>(links_->ranks());
-  if (!options_.hosts.empty() && options_.hosts.size() != ranks) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("{} ranks and the hosts of {}", ranks, options_.hosts.size()),
+std::chrono::milliseconds StreamEngine::checked(std::chrono::milliseconds timeout) {
+  if (timeout.count() > 0) return std::min(timeout, base::kLongestTimeout);
+  throw Error(ErrorCode::invalid_argument, "a timeout that is not positive", "pass a time greater than zero");
+}
+
+void StreamEngine::Options::check(int ranks) {
+  timeout = checked(timeout);
+  if (!hosts.empty() && hosts.size() != static_cast<std::size_t>(ranks)) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("{} ranks and the hosts of {}", ranks, hosts.size()),
                 "number the host of each rank, or leave them away");
   }
-  if (!options_.codec.empty()) (void)compress::make_codec(options_.codec);
+  if (!codec.empty()) (void)compress::make_codec(codec);
+}
+
+StreamEngine::StreamEngine(std::unique_ptr<transport::StreamLinks> links, Options options)
+    : links_(std::move(links)), options_(std::move(options)) {
+  options_.check(links_->ranks());
 }
 
 StreamEngine::~StreamEngine() = default;
@@ -58,6 +60,10 @@ StreamEngine::~StreamEngine() = default;
 std::unique_ptr<StreamOperation> StreamEngine::build(collectives::Collective collective,
                                                      std::span<const OperationTensor> tensors,
                                                      const OperationOptions& options) const {
+  {
+    const std::lock_guard lock(mutex_);
+    throw_failure();
+  }
   const compress::UseDevice here(device());
   return std::make_unique<StreamOperation>(
       collective, tensors, options, Place{rank(), world_size(), options_.hosts}, options_.codec, *links_);
@@ -151,9 +157,10 @@ void StreamEngine::end(std::unique_ptr<StreamOperation> operation) noexcept {
 }
 
 void StreamEngine::abort() noexcept {
+  // Another thread may hold the mutex while NCCL waits for a rank that does not come.
+  links_->interrupt();
   try {
-    give_up(Error(ErrorCode::peer_lost, fmt::format("rank {} gave up its communicator", rank()),
-                  "find out why that rank gave up, and make a new communicator", rank()));
+    give_up(transport::gave_up(rank()));
   } catch (const std::exception&) {
     // Memory is short: whoever uses the links finds out by himself.
     (void)links_->abort();

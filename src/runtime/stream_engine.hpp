@@ -21,10 +21,14 @@ namespace gradwire::runtime {
 class StreamEngine {
  public:
   struct Options {
+    /// Shortens a timeout that is longer than any. Throws Error(invalid_argument).
+    void check(int ranks);
+
     std::vector<int> hosts;  ///< [rank], as in collectives::Topology
     std::string codec;       ///< as CommunicatorOptions::codec
     std::chrono::milliseconds timeout{300'000};
   };
+  [[nodiscard]] static std::chrono::milliseconds checked(std::chrono::milliseconds timeout);
 
   /// Throws Error(invalid_argument).
   StreamEngine(std::unique_ptr<transport::StreamLinks> links, Options options);
@@ -36,12 +40,12 @@ class StreamEngine {
   [[nodiscard]] int world_size() const noexcept { return links_->ranks(); }
   [[nodiscard]] int device() const noexcept { return links_->device(); }
 
+  // The next four throw what made the links fail. Whatever start(), wait() and done()
+  // throw for the first time is the links' end.
+
   [[nodiscard]] std::unique_ptr<StreamOperation> build(collectives::Collective collective,
                                                        std::span<const OperationTensor> tensors,
                                                        const OperationOptions& options) const;
-
-  // The next three throw what made the links fail. Whatever they throw for the first time is the links' end.
-
   void start(StreamOperation& operation);
   /// Until all that was started has come to its end on the stream. Throws Error(timeout) after a time without
   /// that. Returns whether something was not finite: then tensors are NaN, and residuals as they were.

@@ -2,6 +2,10 @@
 
 #include <cstddef>
 
+#include <fmt/format.h>
+
+#include "gradwire/error.hpp"
+
 // What cuda_runtime.h calls cudaStream_t.
 struct CUstream_st;  // NOLINT(readability-identifier-naming)
 
@@ -9,7 +13,8 @@ namespace gradwire::transport {
 
 /// What connects ranks whose tensors are on devices, one device a rank, where sends and receives are work on
 /// a CUDA stream like kernels: they begin after what the stream holds, and read and write device memory. No
-/// function waits for the device, nor for another rank's. One thread at a time may use it, but for abort().
+/// function waits for the device; the first sends between two ranks may wait until these are connected. One
+/// thread at a time may use it, but for interrupt().
 ///
 /// What they throw leaves them unusable: Error(peer_lost, system, unsupported).
 class StreamLinks {
@@ -33,9 +38,18 @@ class StreamLinks {
 
   /// Throws what has gone wrong with work that is on a stream already.
   virtual void check() = 0;
-  /// Ends what waits for other ranks, so that streams come to their ends, with whatever in the memory. Any
-  /// thread. Returns false where that is left to somebody else.
+  /// Lets a call of another thread, or the next, throw gave_up() rather than wait for other ranks. Any
+  /// thread.
+  virtual void interrupt() noexcept = 0;
+  /// Ends what waits for other ranks, so that streams come to their ends, with whatever in the memory.
+  /// Returns false where that is left to somebody else.
   virtual bool abort() noexcept = 0;
 };
+
+/// What is thrown where this rank itself gave its links up.
+inline Error gave_up(int rank) {
+  return {ErrorCode::peer_lost, fmt::format("rank {} gave up its communicator", rank),
+          "find out why that rank gave up, and make a new communicator", rank};
+}
 
 }  // namespace gradwire::transport

@@ -11,6 +11,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "compress/cuda/emulated_device.hpp"
@@ -45,6 +46,7 @@ class NcclTest : public testing::Test {
     fake().put_on = compress::emulated::put_on;
     fake().failing_function.clear();
     fake().async_error = ncclSuccess;
+    fake().is_stuck = false;
     fake().destroyed = 0;
     fake().aborted = 0;
   }
@@ -262,12 +264,19 @@ TEST_F(NcclTest, ThrowsWhatNcclRefusesAndLeavesItsGroup) {
 TEST_F(NcclTest, ThrowsWhatNcclFindsOutLater) {
   const auto errors = run_ranks(2, [](Communicator& communicator) {
     NcclCommunicator comm(communicator, Device::cuda(0));
-    communicator.barrier();
     if (communicator.rank() == 1) {
+      communicator.barrier();
       fake().async_error = ncclRemoteError;
       return;
     }
-    reduce(comm, 5000);
+    const OwnStream stream;
+    std::vector<float> values(5000);
+    const DeviceCopy copy(values, stream.get());
+    const OperationTensor tensor{copy.tensor(), {}, {}, {}};
+    NcclPlan plan = comm.plan_allreduce(std::span(&tensor, 1), {.codec = "fp16", .stream = stream.get()});
+    plan.start();
+    communicator.barrier();
+    plan.wait();
   });
   ASSERT_TRUE(errors[0].has_value());
   EXPECT_EQ(errors[0]->code(), ErrorCode::peer_lost) << errors[0]->what();
@@ -287,6 +296,50 @@ TEST_F(NcclTest, CanBeGivenUp) {
     EXPECT_EQ(errors[rank]->peer(), static_cast<int>(rank));
   }
   EXPECT_EQ(fake().aborted, 2);
+}
+
+/// Another thread is inside of NCCL, which waits for a rank.
+TEST_F(NcclTest, CanBeGivenUpWhileNcclConnects) {
+  const auto begin = std::chrono::steady_clock::now();
+  const auto errors = run_ranks(2, [](Communicator& communicator) {
+    NcclCommunicator comm(communicator, Device::cuda(0));
+    communicator.barrier();
+    fake().is_stuck = true;
+    std::thread other([&] {
+      std::this_thread::sleep_for(50ms);
+      comm.abort();
+    });
+    const auto error = error_of([&] { reduce(comm, 5000); });
+    other.join();
+    if (error) throw Error(*error);
+  });
+  for (std::size_t rank = 0; rank < 2; ++rank) {
+    ASSERT_TRUE(errors[rank].has_value());
+    EXPECT_EQ(errors[rank]->code(), ErrorCode::peer_lost) << errors[rank]->what();
+    EXPECT_EQ(errors[rank]->peer(), static_cast<int>(rank));
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
+}
+
+/// Nobody waits for one that was told nonsense.
+TEST_F(NcclTest, IsRefusedOnAllRanksWhereOneHasWrongOptions) {
+  for (const NcclOptions& wrong : {NcclOptions{.timeout = 0ms}, NcclOptions{.hosts = {0, 0, 0}}}) {
+    const auto errors = run_ranks(2, [&](Communicator& communicator) {
+      const NcclCommunicator comm(communicator, Device::cuda(0),
+                                  communicator.rank() == 1 ? wrong : NcclOptions());
+    });
+    ASSERT_TRUE(errors[0].has_value() && errors[1].has_value());
+    EXPECT_EQ(errors[1]->code(), ErrorCode::invalid_argument) << errors[1]->what();
+    EXPECT_EQ(errors[0]->code(), ErrorCode::unsupported) << errors[0]->what();
+    EXPECT_EQ(errors[0]->peer(), 1);
+  }
+}
+
+TEST_F(NcclTest, TakesTheLongestTimeoutThereIs) {
+  expect_ranks(2, [](Communicator& communicator) {
+    NcclCommunicator comm(communicator, Device::cuda(0), {.timeout = std::chrono::milliseconds::max()});
+    reduce(comm, 5000);
+  });
 }
 
 TEST_F(NcclTest, IsUnsupportedWhereTheLibraryDoesNotFit) {

@@ -298,6 +298,7 @@ TEST(StreamEngine, EndsInTimeWhereARankDoesNotCome) {
         } catch (const Error& error) {
           EXPECT_STREQ(error.what(), first->what());
         }
+        EXPECT_THROW((void)member.engine.build(Collective::allreduce, std::span(&tensor, 1), {}), Error);
         throw Error(*first);
       },
       300ms);

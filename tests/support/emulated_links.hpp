@@ -56,6 +56,7 @@ class EmulatedLinks final : public transport::StreamLinks {
                                [=, room = room_, rank = rank_] { room->sum(rank, values, count, average); });
   }
   void check() override { room_->check(); }
+  void interrupt() noexcept override {}
   bool abort() noexcept override {
     room_->abort(rank_);
     return true;

@@ -10,6 +10,8 @@
 namespace gradwire::transport {
 namespace {
 
+/// So long NCCL is asked again and again, since what it need not wait for others for takes it no longer.
+constexpr std::chrono::microseconds kOwnTime{100};
 constexpr std::chrono::microseconds kShortestNap{10};
 constexpr std::chrono::microseconds kLongestNap{2000};
 /// For the other ranks to say goodbye as well.
@@ -30,7 +32,7 @@ NcclCommLinks::NcclCommLinks(const NcclLibrary& library, const NcclId& id, int r
   const ncclResult_t result = communicator_ == nullptr ? begun : settled(begun, Clock::now() + timeout_);
   if (result == ncclSuccess) return;
   const Error failure =
-      result == ncclInProgress ? late(kDoing) : library_.error(kDoing, result, communicator_);
+      result == ncclInProgress ? unsettled(kDoing) : library_.error(kDoing, result, communicator_);
   (void)abort();
   throw Error(failure);
 }
@@ -103,24 +105,32 @@ void NcclCommLinks::require(ncclResult_t result, const char* doing) {
   if (!in_group_) result = settled(result, Clock::now() + timeout_);
   if (result == ncclSuccess || (in_group_ && result == ncclInProgress)) return;
   leave_group();
-  throw result == ncclInProgress ? late(doing) : library_.error(doing, result, communicator_);
+  throw result == ncclInProgress ? unsettled(doing) : library_.error(doing, result, communicator_);
 }
 
 ncclResult_t NcclCommLinks::settled(ncclResult_t result, Clock::time_point deadline) const {
+  const auto begin = Clock::now();
   auto nap = kShortestNap;
-  while (result == ncclInProgress && Clock::now() < deadline) {
-    std::this_thread::sleep_for(nap);
-    nap = std::min(2 * nap, kLongestNap);
+  while (result == ncclInProgress) {
     const ncclResult_t asked = library_.comm_get_async_error(communicator_, &result);
     if (asked != ncclSuccess) return asked;
+    const auto now = Clock::now();
+    if (result != ncclInProgress || is_interrupted_ || now >= deadline) break;
+    if (now - begin < kOwnTime) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(nap);
+      nap = std::min(2 * nap, kLongestNap);
+    }
   }
   return result;
 }
 
-Error NcclCommLinks::late(const char* doing) const {
+Error NcclCommLinks::unsettled(const char* doing) const {
+  if (is_interrupted_) return gave_up(rank_);
   return {ErrorCode::timeout,
-          fmt::format("NCCL could not {} of rank {} of {} within {:.3g} s", doing, rank_, ranks_,
-                      std::chrono::duration<double>(timeout_).count()),
+          fmt::format("NCCL could not {} within {:.3g} s (rank {} of {})", doing,
+                      std::chrono::duration<double>(timeout_).count(), rank_, ranks_),
           "find the rank that did not come; NCCL_DEBUG=INFO says how far NCCL has got"};
 }
 

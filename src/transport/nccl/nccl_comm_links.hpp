@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 
@@ -31,6 +32,7 @@ class NcclCommLinks final : public StreamLinks {
   void receive(int peer, std::byte* bytes, std::size_t count, ::CUstream_st* stream) override;
   void all_reduce(float* values, std::size_t count, bool average, ::CUstream_st* stream) override;
   void check() override;
+  void interrupt() noexcept override { is_interrupted_ = true; }
   bool abort() noexcept override;
 
  private:
@@ -38,14 +40,16 @@ class NcclCommLinks final : public StreamLinks {
 
   /// Throws what NCCL answers. A communicator of ours is not waited for inside of NCCL.
   void require(ncclResult_t result, const char* doing);
-  /// What it answers when it is no longer busy; ncclInProgress after the deadline.
+  /// What it answers when it is no longer busy; ncclInProgress after the deadline, or when interrupted.
   [[nodiscard]] ncclResult_t settled(ncclResult_t result, Clock::time_point deadline) const;
-  [[nodiscard]] Error late(const char* doing) const;
+  /// Why it is still ncclInProgress.
+  [[nodiscard]] Error unsettled(const char* doing) const;
 
   const NcclLibrary& library_;
   ncclComm_t communicator_ = nullptr;  ///< null: aborted
   bool is_ours_;
   std::chrono::milliseconds timeout_;
+  std::atomic<bool> is_interrupted_{false};
   bool in_group_ = false;
   int rank_ = 0;
   int ranks_ = 1;

@@ -146,7 +146,7 @@ EXPORTED ncclResult_t ncclCommAbort(ncclComm_t comm) {
 EXPORTED ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
   const std::lock_guard lock(mutex);
   *state = fake_nccl()->async_error;
-  if (comm->world->arrived < comm->ranks) *state = ncclInProgress;
+  if (comm->world->arrived < comm->ranks || fake_nccl()->is_stuck) *state = ncclInProgress;
   if (comm->busy > 0) {
     --comm->busy;
     *state = ncclInProgress;

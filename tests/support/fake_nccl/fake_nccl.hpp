@@ -2,6 +2,7 @@
 
 #include <nccl.h>
 
+#include <atomic>
 #include <functional>
 #include <string>
 
@@ -14,7 +15,9 @@ struct FakeNccl {
   std::string failing_function;
   ncclResult_t failure = ncclSuccess;
   /// What all communicators find out.
-  ncclResult_t async_error = ncclSuccess;
+  std::atomic<ncclResult_t> async_error{ncclSuccess};
+  /// NCCL waits for ranks to connect, and says so whenever it is asked.
+  std::atomic<bool> is_stuck{false};
   int destroyed = 0;
   int aborted = 0;
 
