@@ -160,8 +160,8 @@ bool write_json(const std::vector<Measured>& all, const char* path) {
   for (const Measured& one : all) {
     text += fmt::format(
         "  {{\"codec\": \"{}\", \"operation\": \"{}\", \"bytes\": {:.0f}, \"seconds\": {:.9f}, "
-        "\"times_copy\": {:.4f}}}{}\n",
-        one.codec, one.what, one.bytes, one.median(), one.rate() / all.front().rate(),
+        "\"times_copy\": {:.4f}, \"goal\": {}}}{}\n",
+        one.codec, one.what, one.bytes, one.median(), one.rate() / all.front().rate(), one.goal,
         &one == &all.back() ? "" : ",");
   }
   text += "]}\n";

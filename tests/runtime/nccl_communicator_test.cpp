@@ -40,10 +40,23 @@ std::optional<Error> error_of(const std::function<void()>& action) {
   return std::nullopt;
 }
 
+FakeNccl& fake() {
+  static FakeNccl* const instance = [] {
+    void* const library = ::dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
+    const auto get = reinterpret_cast<FakeNccl* (*)()>(::dlsym(library, "fake_nccl"));
+    if (get != nullptr) get()->put_on = compress::emulated::put_on;
+    return get != nullptr ? get() : nullptr;
+  }();
+  if (instance == nullptr) throw std::logic_error("libnccl.so.2 is not the tests' own");
+  return *instance;
+}
+
+/// The tests for real devices run here as well, as one rank, and know nothing of the fake.
+const FakeNccl& for_all_tests = fake();  // NOLINT(cert-err58-cpp): the program is of no use without it
+
 class NcclTest : public testing::Test {
  protected:
   void SetUp() override {
-    fake().put_on = compress::emulated::put_on;
     fake().failing_function.clear();
     fake().async_error = ncclSuccess;
     fake().is_stuck = false;
@@ -51,15 +64,6 @@ class NcclTest : public testing::Test {
     fake().aborted = 0;
   }
 
-  static FakeNccl& fake() {
-    static FakeNccl* const instance = [] {
-      void* const library = ::dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
-      const auto get = reinterpret_cast<FakeNccl* (*)()>(::dlsym(library, "fake_nccl"));
-      return get != nullptr ? get() : nullptr;
-    }();
-    if (instance == nullptr) throw std::logic_error("libnccl.so.2 is not the tests' own");
-    return *instance;
-  }
   static void plant(const char* function, ncclResult_t result) {
     fake().failure = result;
     fake().failing_function = function;
