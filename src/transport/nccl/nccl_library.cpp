@@ -1,7 +1,8 @@
 #include "transport/nccl/nccl_library.hpp"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
+
+#include "base/shared_library.hpp"
 
 namespace gradwire::transport {
 namespace {
@@ -13,25 +14,6 @@ static_assert(NCCL_VERSION_CODE >= kOldest, "cmake looks for a younger nccl.h");
 constexpr const char* kAdvice =
     "install NCCL 2.18 or later on this host (libnccl2), or use a Communicator, which takes tensors on "
     "devices too";
-
-/// Never closed: NCCL has threads of its own.
-void* open_library(const char* file) {
-  void* const handle = ::dlopen(file, RTLD_NOW | RTLD_LOCAL);
-  if (handle == nullptr) {
-    const char* const why = ::dlerror();
-    throw Error(ErrorCode::unsupported, fmt::format("NCCL cannot be loaded: {}", why != nullptr ? why : file),
-                kAdvice);
-  }
-  return handle;
-}
-
-template <typename Function>
-void find(void* handle, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(::dlsym(handle, name));
-  if (function == nullptr) {
-    throw Error(ErrorCode::unsupported, fmt::format("the NCCL of this host lacks {}", name), kAdvice);
-  }
-}
 
 ErrorCode code_of(ncclResult_t result) noexcept {
   switch (result) {
@@ -60,30 +42,30 @@ const NcclLibrary& NcclLibrary::get() {
 }
 
 NcclLibrary::NcclLibrary(const char* file) {
-  void* const handle = open_library(file);
-  find(handle, "ncclGetVersion", get_version);
+  const base::SharedLibrary library(file, "NCCL", kAdvice);
+  library.find("ncclGetVersion", get_version);
   if (version() < kOldest) {
     throw Error(ErrorCode::unsupported,
                 fmt::format("NCCL is of version {} here, and gradwire needs {} or later",
                             nccl_version_text(version()), nccl_version_text(kOldest)),
                 kAdvice);
   }
-  find(handle, "ncclGetErrorString", get_error_string);
-  find(handle, "ncclGetLastError", get_last_error);
-  find(handle, "ncclGetUniqueId", get_unique_id);
-  find(handle, "ncclCommInitRankConfig", comm_init_rank_config);
-  find(handle, "ncclCommFinalize", comm_finalize);
-  find(handle, "ncclCommDestroy", comm_destroy);
-  find(handle, "ncclCommAbort", comm_abort);
-  find(handle, "ncclCommGetAsyncError", comm_get_async_error);
-  find(handle, "ncclCommCount", comm_count);
-  find(handle, "ncclCommCuDevice", comm_cu_device);
-  find(handle, "ncclCommUserRank", comm_user_rank);
-  find(handle, "ncclGroupStart", group_start);
-  find(handle, "ncclGroupEnd", group_end);
-  find(handle, "ncclSend", send);
-  find(handle, "ncclRecv", recv);
-  find(handle, "ncclAllReduce", all_reduce);
+  library.find("ncclGetErrorString", get_error_string);
+  library.find("ncclGetLastError", get_last_error);
+  library.find("ncclGetUniqueId", get_unique_id);
+  library.find("ncclCommInitRankConfig", comm_init_rank_config);
+  library.find("ncclCommFinalize", comm_finalize);
+  library.find("ncclCommDestroy", comm_destroy);
+  library.find("ncclCommAbort", comm_abort);
+  library.find("ncclCommGetAsyncError", comm_get_async_error);
+  library.find("ncclCommCount", comm_count);
+  library.find("ncclCommCuDevice", comm_cu_device);
+  library.find("ncclCommUserRank", comm_user_rank);
+  library.find("ncclGroupStart", group_start);
+  library.find("ncclGroupEnd", group_end);
+  library.find("ncclSend", send);
+  library.find("ncclRecv", recv);
+  library.find("ncclAllReduce", all_reduce);
 }
 
 int NcclLibrary::version() const {

@@ -1,45 +1,27 @@
 #include "transport/ucx/ucx_library.hpp"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 #include <ucp/api/ucp_version.h>
 
 #include <array>
 #include <csignal>
 
+#include "base/shared_library.hpp"
+
 namespace gradwire::transport {
 namespace {
 
 constexpr const char* kAdvice = "install UCX on this host, or use auto, shm or tcp";
 
-/// Never closed: UCX has threads and exit handlers of its own.
-void* open_library(const char* file) {
-  void* const handle = ::dlopen(file, RTLD_NOW | RTLD_LOCAL);
-  if (handle == nullptr) {
-    const char* const why = ::dlerror();
-    throw Error(ErrorCode::unsupported, fmt::format("UCX cannot be loaded: {}", why != nullptr ? why : file),
-                kAdvice);
-  }
-  return handle;
-}
-
-template <typename Function>
-void find(void* handle, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(::dlsym(handle, name));
-  if (function == nullptr) {
-    throw Error(ErrorCode::unsupported, fmt::format("the UCX of this host lacks {}", name), kAdvice);
-  }
-}
-
 /// A library does not print, and leaves signals to the program. Whoever sets UCX_LOG_LEVEL wants to read on.
 /// These functions are not of UCX's public interface: where they are missing, UCX stays as it is.
-void calm(void* handle) {
+void calm(const base::SharedLibrary& library) {
   using GetOption = ucs_status_t (*)(const char* name, char* value, std::size_t most);
   using SetOption = ucs_status_t (*)(const char* name, const char* value);
   using DisableSignal = void (*)(int signal);
-  const auto get_option = reinterpret_cast<GetOption>(::dlsym(handle, "ucs_global_opts_get_value"));
-  const auto set_option = reinterpret_cast<SetOption>(::dlsym(handle, "ucs_global_opts_set_value"));
-  const auto disable_signal = reinterpret_cast<DisableSignal>(::dlsym(handle, "ucs_debug_disable_signal"));
+  const auto get_option = library.look_up<GetOption>("ucs_global_opts_get_value");
+  const auto set_option = library.look_up<SetOption>("ucs_global_opts_set_value");
+  const auto disable_signal = library.look_up<DisableSignal>("ucs_debug_disable_signal");
   if (get_option != nullptr && set_option != nullptr) {
     std::array<char, 64> level{};
     const bool is_known = get_option("LOG_LEVEL", level.data(), level.size()) == UCS_OK;
@@ -57,8 +39,8 @@ const UcxLibrary& UcxLibrary::get() {
 }
 
 UcxLibrary::UcxLibrary(const char* file) {
-  void* const handle = open_library(file);
-  find(handle, "ucp_get_version", get_version);
+  const base::SharedLibrary library(file, "UCX", kAdvice);
+  library.find("ucp_get_version", get_version);
   unsigned major = 0;
   unsigned minor = 0;
   unsigned release = 0;
@@ -69,29 +51,29 @@ UcxLibrary::UcxLibrary(const char* file) {
                             major, minor, release, UCP_API_MAJOR, UCP_API_MINOR),
                 kAdvice);
   }
-  find(handle, "ucp_config_read", config_read);
-  find(handle, "ucp_config_modify", config_modify);
-  find(handle, "ucp_config_release", config_release);
-  find(handle, "ucp_init_version", init_version);
-  find(handle, "ucp_cleanup", cleanup);
-  find(handle, "ucp_worker_create", worker_create);
-  find(handle, "ucp_worker_destroy", worker_destroy);
-  find(handle, "ucp_worker_get_address", worker_get_address);
-  find(handle, "ucp_worker_release_address", worker_release_address);
-  find(handle, "ucp_worker_get_efd", worker_get_efd);
-  find(handle, "ucp_worker_arm", worker_arm);
-  find(handle, "ucp_worker_progress", worker_progress);
-  find(handle, "ucp_worker_set_am_recv_handler", worker_set_am_recv_handler);
-  find(handle, "ucp_ep_create", ep_create);
-  find(handle, "ucp_ep_close_nbx", ep_close_nbx);
-  find(handle, "ucp_ep_flush_nbx", ep_flush_nbx);
-  find(handle, "ucp_am_send_nbx", am_send_nbx);
-  find(handle, "ucp_am_recv_data_nbx", am_recv_data_nbx);
-  find(handle, "ucp_am_data_release", am_data_release);
-  find(handle, "ucp_request_check_status", request_check_status);
-  find(handle, "ucp_request_free", request_free);
-  find(handle, "ucs_status_string", status_string);
-  calm(handle);
+  library.find("ucp_config_read", config_read);
+  library.find("ucp_config_modify", config_modify);
+  library.find("ucp_config_release", config_release);
+  library.find("ucp_init_version", init_version);
+  library.find("ucp_cleanup", cleanup);
+  library.find("ucp_worker_create", worker_create);
+  library.find("ucp_worker_destroy", worker_destroy);
+  library.find("ucp_worker_get_address", worker_get_address);
+  library.find("ucp_worker_release_address", worker_release_address);
+  library.find("ucp_worker_get_efd", worker_get_efd);
+  library.find("ucp_worker_arm", worker_arm);
+  library.find("ucp_worker_progress", worker_progress);
+  library.find("ucp_worker_set_am_recv_handler", worker_set_am_recv_handler);
+  library.find("ucp_ep_create", ep_create);
+  library.find("ucp_ep_close_nbx", ep_close_nbx);
+  library.find("ucp_ep_flush_nbx", ep_flush_nbx);
+  library.find("ucp_am_send_nbx", am_send_nbx);
+  library.find("ucp_am_recv_data_nbx", am_recv_data_nbx);
+  library.find("ucp_am_data_release", am_data_release);
+  library.find("ucp_request_check_status", request_check_status);
+  library.find("ucp_request_free", request_free);
+  library.find("ucs_status_string", status_string);
+  calm(library);
 }
 
 std::string UcxLibrary::version() const {
