@@ -17,6 +17,7 @@
 #include "gradwire/communicator.hpp"
 #include "local_world.hpp"
 #include "tests/support/device_copy.hpp"
+#include "tests/support/error_of.hpp"
 #include "tests/support/has_device.hpp"
 #include "tests/support/normal_floats.hpp"
 
@@ -252,15 +253,6 @@ TEST_F(DeviceTensor, IsGivenBackWhenARankIsLost) {
       EXPECT_EQ(error->peer(), 2);
     }
   }
-}
-
-std::optional<Error> error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error;
-  }
-  return std::nullopt;
 }
 
 void expect_refused(const std::function<void(Communicator&)>& action, ErrorCode code, const char* words) {

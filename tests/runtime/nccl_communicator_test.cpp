@@ -7,9 +7,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
-#include <functional>
 #include <limits>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -18,6 +16,7 @@
 #include "gradwire/error.hpp"
 #include "local_world.hpp"
 #include "tests/support/device_copy.hpp"
+#include "tests/support/error_of.hpp"
 #include "tests/support/fake_nccl/fake_nccl.hpp"
 #include "transport/nccl/nccl_library.hpp"
 #include "transport/nccl/nccl_links.hpp"
@@ -30,15 +29,6 @@ namespace {
 using compress::OwnStream;
 using testing::HasSubstr;
 using namespace std::chrono_literals;
-
-std::optional<Error> error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error;
-  }
-  return std::nullopt;
-}
 
 FakeNccl& fake() {
   static FakeNccl* const instance = [] {

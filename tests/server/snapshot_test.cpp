@@ -12,6 +12,7 @@
 
 #include "../support/temporary_folder.hpp"
 #include "gradwire/error.hpp"
+#include "tests/support/error_of.hpp"
 
 namespace gradwire::server {
 namespace {
@@ -45,16 +46,6 @@ std::vector<std::string> snapshots_in(const fs::path& folder) {
   }
   std::ranges::sort(names);
   return names;
-}
-
-template <typename Body>
-std::optional<Error> error_of(Body body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error;
-  }
-  return std::nullopt;
 }
 
 TEST(Snapshot, IsReadAsTheFormatSays) {

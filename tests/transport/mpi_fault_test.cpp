@@ -11,6 +11,7 @@
 
 #include "directory_store.hpp"
 #include "mesh.hpp"
+#include "tests/support/error_of.hpp"
 #include "tests/support/short_memory.hpp"
 #include "transport/mpi/mpi_processes.hpp"
 
@@ -85,16 +86,6 @@ struct Place {
     store.set(key_of("mpi/" + std::to_string(rank)), text.str());
   }
 };
-
-template <typename Call>
-std::optional<Error> error_of(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error;
-  }
-  return std::nullopt;
-}
 
 /// Two ranks that have a link.
 struct Pair {

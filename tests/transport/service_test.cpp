@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "service_host.hpp"
+#include "tests/support/error_of.hpp"
 
 // A service and callers that do what they should.
 
@@ -23,16 +24,6 @@ CallerId first_caller(Service& service) {
     service.progress();
     if (const auto callers = service.arrivals(); !callers.empty()) return callers.front();
   }
-}
-
-/// Nothing when `body` comes to its end.
-std::optional<Error> error_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error;
-  }
-  return std::nullopt;
 }
 
 /// What a caller sees that is answered once, and waits for more.
