@@ -1,7 +1,8 @@
 # A layer is a target with a list of the layers it may see:
 #   gradwire_layer(wire SOURCES header.cpp DEPENDS base)
 # It makes gradwire_wire, a static library for tests and benchmarks, whose objects also go into libgradwire.
-# PACKAGES are imported targets from find_package.
+# PACKAGES are imported targets from find_package. ENGINES are those of them that are optional: only the files that
+# gradwire_engine_sources() names see their headers, and all others compile the same whether they are there or not.
 set_property(GLOBAL PROPERTY GRADWIRE_LAYERS "")
 set_property(GLOBAL PROPERTY GRADWIRE_PACKAGES "")
 
@@ -31,15 +32,12 @@ function(gradwire_compile_settings target)
   endif()
 endfunction()
 
-# Reading the standard library's headers and fmt's takes half of a file's compilation: they are read once. Only in the sanitizers'
-# builds, so that the others see which header a file has forgotten to include.
+# Reading the standard library's headers and fmt's takes half of a file's compilation: they are read once. (The fuzz targets, and
+# -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON, show which header a file has forgotten to include.)
 set(gradwire_common_headers
   <algorithm> <array> <atomic> <chrono> <condition_variable> <cstdint> <cstring> <functional> <map> <memory> <mutex> <optional>
   <span> <string> <thread> <vector> <fmt/format.h>)
 function(gradwire_precompile target)
-  if(NOT GRADWIRE_SANITIZE)
-    return()
-  endif()
   if(NOT TARGET gradwire_common_headers)
     file(CONFIGURE OUTPUT common_headers.cpp CONTENT "")
     add_library(gradwire_common_headers OBJECT "${CMAKE_CURRENT_BINARY_DIR}/common_headers.cpp")
@@ -58,8 +56,18 @@ function(gradwire_internal_includes target)
     "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>" "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>")
 endfunction()
 
+# gradwire_engine_sources(MPI::MPI_CXX mpi/mpi_link.cpp ...)
+function(gradwire_engine_sources package)
+  get_target_property(folders ${package} INTERFACE_INCLUDE_DIRECTORIES)
+  if(folders)
+    list(TRANSFORM folders PREPEND "-isystem")
+    set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS "${folders}")
+  endif()
+  set_source_files_properties(${ARGN} PROPERTIES COMPILE_DEFINITIONS "$<TARGET_PROPERTY:${package},INTERFACE_COMPILE_DEFINITIONS>")
+endfunction()
+
 function(gradwire_layer name)
-  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS;PACKAGES" ${ARGN})
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS;PACKAGES;ENGINES" ${ARGN})
   set(objects gradwire_${name}_objects)
   add_library(${objects} OBJECT ${arg_SOURCES})
   gradwire_compile_settings(${objects})
@@ -76,6 +84,9 @@ function(gradwire_layer name)
     target_link_libraries(${objects} PRIVATE ${package})
     target_link_libraries(gradwire_${name} PUBLIC ${package})
   endforeach()
+  foreach(package IN LISTS arg_ENGINES)
+    target_link_libraries(gradwire_${name} PUBLIC $<LINK_ONLY:${package}>)
+  endforeach()
   set_property(GLOBAL APPEND PROPERTY GRADWIRE_LAYERS ${name})
-  set_property(GLOBAL APPEND PROPERTY GRADWIRE_PACKAGES ${arg_PACKAGES})
+  set_property(GLOBAL APPEND PROPERTY GRADWIRE_PACKAGES ${arg_PACKAGES} ${arg_ENGINES})
 endfunction()
