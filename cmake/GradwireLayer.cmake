@@ -32,8 +32,8 @@ function(gradwire_compile_settings target)
   endif()
 endfunction()
 
-# Reading the standard library's headers and fmt's takes half of a file's compilation: they are read once. (The fuzz targets, and
-# -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON, show which header a file has forgotten to include.)
+# Reading the standard library's headers and fmt's takes half of a file's compilation: they are read once. What shows which header a
+# file has forgotten to include is -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON, and ./dev lint.
 set(gradwire_common_headers
   <algorithm> <array> <atomic> <chrono> <condition_variable> <cstdint> <cstring> <functional> <map> <memory> <mutex> <optional>
   <span> <string> <thread> <vector> <fmt/format.h>)
@@ -59,6 +59,8 @@ endfunction()
 # gradwire_engine_sources(MPI::MPI_CXX mpi/mpi_link.cpp ...)
 function(gradwire_engine_sources package)
   get_target_property(folders ${package} INTERFACE_INCLUDE_DIRECTORIES)
+  # Those in which the compiler looks anyway have a place in its order.
+  list(REMOVE_ITEM folders ${CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES})
   if(folders)
     list(TRANSFORM folders PREPEND "-isystem")
     set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS "${folders}")

@@ -42,10 +42,11 @@ class GRADWIRE_EXPORT NcclPlan {
  public:
   NcclPlan() = default;
 
-  /// Puts a run on OperationOptions::stream and returns: it begins after what is there, and what is put there
-  /// later comes after it. The tensors are lent until then. All ranks start the same plans in the same order,
-  /// on streams where none waits for what comes after another's. A plan may be started again before its last
-  /// run has ended.
+  /// Puts a run on OperationOptions::stream and returns (the first ones wait until NCCL has connected the
+  /// ranks that they exchange frames with, and so do calls of other threads meanwhile): it begins after what
+  /// is there, and what is put there later comes after it. The tensors are lent until then. All ranks start
+  /// the same plans in the same order, on streams where none waits for what comes after another's. A plan may
+  /// be started again before its last run has ended.
   void start();
   /// Waits, on the host, until the last run has ended. Throws Error: timeout; peer_lost, system, what NCCL or
   /// CUDA report; non_finite. Only here it is looked whether a NaN or infinity was met, in any run since the
@@ -89,8 +90,9 @@ class GRADWIRE_EXPORT NcclCommunicator {
  public:
   /// On an ncclComm_t of the caller's, which stays his: it outlives this and its plans, and nobody else uses
   /// it at the same time. After a failure the caller has to ncclCommAbort() it before plans go, which would
-  /// wait for what can't end any more. Throws Error: invalid_argument for a communicator that NCCL does not
-  /// take, unsupported.
+  /// wait for what can't end any more. One that blocks (ncclConfig_t::blocking) may wait inside of NCCL for
+  /// ever: then nothing here ends that, and ncclCommAbort() comes before abort(). Throws Error:
+  /// invalid_argument for a communicator that NCCL does not take, unsupported.
   explicit NcclCommunicator(ncclComm* communicator, const NcclOptions& options = {});
   /// Collective over `ranks`: an NCCL communicator of their devices, one each, that is this one's own. They
   /// meet by `ranks`, which is not used afterwards. Where one of them has no NCCL, or another version than
@@ -105,7 +107,7 @@ class GRADWIRE_EXPORT NcclCommunicator {
   /// what is not finite is not looked for. All else has the bits of Communicator::plan_allreduce().
   /// Tensors are float32, and with their residuals on this device. Making a plan, like letting go of one, may
   /// wait for all that runs on the device: do it where no rank waits for what this one starts next. Throws
-  /// Error: invalid_argument, unsupported; nothing was sent.
+  /// Error: invalid_argument, unsupported; nothing was sent. Throws, too, what has made it unusable.
   NcclPlan plan_allreduce(std::span<const OperationTensor> tensors, const OperationOptions& options = {});
   NcclPlan plan_reduce_scatter(std::span<const OperationTensor> tensors,
                                const OperationOptions& options = {});

@@ -163,6 +163,7 @@ void StreamEngine::abort() noexcept {
     give_up(transport::gave_up(rank()));
   } catch (const std::exception&) {
     // Memory is short: whoever uses the links finds out by himself.
+    const std::lock_guard lock(mutex_);
     (void)links_->abort();
   }
 }

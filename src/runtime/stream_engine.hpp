@@ -28,6 +28,7 @@ class StreamEngine {
     std::string codec;       ///< as CommunicatorOptions::codec
     std::chrono::milliseconds timeout{300'000};
   };
+  /// One that is not positive is Error(invalid_argument), one that is longer than any is shortened.
   [[nodiscard]] static std::chrono::milliseconds checked(std::chrono::milliseconds timeout);
 
   /// Throws Error(invalid_argument).

@@ -42,7 +42,7 @@ NcclCommLinks::NcclCommLinks(const NcclLibrary& library, ncclComm_t communicator
     : library_(library), communicator_(communicator), is_ours_(false), timeout_(timeout) {
   if (communicator == nullptr) {
     throw Error(ErrorCode::invalid_argument, "an ncclComm_t that is null",
-                "pass one that ncclCommInitRank() has made");
+                "pass one that ncclCommInitRankConfig() has made, with blocking = 0");
   }
   require(library_.comm_user_rank(communicator, &rank_), "tell a communicator's rank");
   require(library_.comm_count(communicator, &ranks_), "count a communicator's ranks");
