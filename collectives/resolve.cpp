@@ -30,9 +30,10 @@ std::string_view algorithm_name(Collective collective, Algorithm algorithm) noex
 Algorithm resolve_algorithm(Collective collective, std::string_view algorithm, const compress::Codec& codec,
                             std::span<const std::size_t> counts, int ranks, std::span<const int> hosts) {
   const int nodes = hosts.empty() ? ranks : *std::ranges::max_element(hosts) + 1;
-  if (algorithm == "hierarchical") return choose_hierarchical(codec.lossy(), nodes);
-  if (algorithm != "auto") return parse_algorithm(algorithm);
-  return choose_algorithm(collective, total_payload(counts, codec), codec.lossy(), ranks, nodes);
+  if (algorithm != "auto" && algorithm != "hierarchical") return parse_algorithm(algorithm);
+  const std::size_t payload = total_payload(counts, codec);
+  if (algorithm == "hierarchical") return choose_hierarchical(payload, codec.lossy(), nodes);
+  return choose_algorithm(collective, payload, codec.lossy(), ranks, nodes);
 }
 
 void check_blocks(Collective collective, Algorithm algorithm, const compress::Codec& codec,

@@ -18,6 +18,8 @@ constexpr std::size_t kOneShotBytes = 8 * 1024;  ///< that the ranks of a host s
 constexpr std::size_t kTwoShotScatterBytes =
     64 * 1024;                     ///< payload up to which a plain reduce-scatter saves hops
 constexpr int kTwoShotRanks = 32;  ///< beyond, p-1 messages a rank and shot cost more than hops
+constexpr std::size_t kTwoShotChunk = 32 * 1024;  ///< plain payload up to which they save more than they clog
+constexpr std::size_t kTreeChunk = 8 * 1024;      ///< payload under which 2(p-1) hops cost more than bytes
 
 bool rooted(Collective collective) {
   return collective == Collective::broadcast || collective == Collective::barrier;
@@ -25,6 +27,15 @@ bool rooted(Collective collective) {
 
 bool chunk_per_rank(Algorithm algorithm) {
   return algorithm != Algorithm::tree && algorithm != Algorithm::one_shot && !is_hierarchical(algorithm);
+}
+
+/// For an allreduce among as many parties, ranks or hosts, as have a link of their own.
+Algorithm choose_between(std::size_t payload_bytes, bool lossy, int parties) {
+  const std::size_t chunk = payload_bytes / static_cast<std::size_t>(std::max(parties, 1));
+  if (parties <= kTwoShotRanks) {
+    return lossy || chunk <= kTwoShotChunk ? Algorithm::two_shot : Algorithm::ring;
+  }
+  return chunk < kTreeChunk ? Algorithm::tree : Algorithm::ring;
 }
 
 }  // namespace
@@ -123,8 +134,12 @@ Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, in
   return scheduled(make_topology(algorithm, ranks, hosts));
 }
 
-Algorithm choose_hierarchical(bool lossy, int hosts) noexcept {
-  return lossy && hosts <= kTwoShotRanks ? Algorithm::hierarchical_two_shot : Algorithm::hierarchical_ring;
+Algorithm choose_hierarchical(std::size_t payload_bytes, bool lossy, int hosts) noexcept {
+  switch (choose_between(payload_bytes, lossy, hosts)) {
+    case Algorithm::two_shot: return Algorithm::hierarchical_two_shot;
+    case Algorithm::tree: return Algorithm::hierarchical_tree;
+    default: return Algorithm::hierarchical_ring;
+  }
 }
 
 Algorithm choose_algorithm(Collective collective, std::size_t payload_bytes, bool lossy, int ranks,
@@ -136,8 +151,8 @@ Algorithm choose_algorithm(Collective collective, std::size_t payload_bytes, boo
     const int sharers = shared ? (ranks + hosts - 1) / hosts : 1;
     const auto copies = static_cast<std::size_t>(ranks - 1) * static_cast<std::size_t>(sharers);
     if (payload_bytes <= kOneShotBytes / copies) return Algorithm::one_shot;
-    if (shared) return choose_hierarchical(lossy, hosts);
-    return lossy && ranks <= kTwoShotRanks ? Algorithm::two_shot : Algorithm::ring;
+    return shared ? choose_hierarchical(payload_bytes, lossy, hosts)
+                  : choose_between(payload_bytes, lossy, ranks);
   }
   const bool two_shot = lossy || payload_bytes <= kTwoShotScatterBytes;
   return two_shot && ranks <= kTwoShotRanks ? Algorithm::two_shot : Algorithm::ring;
