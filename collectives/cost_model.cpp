@@ -69,7 +69,8 @@ Cost price(Collective collective, Algorithm algorithm, const compress::Codec& co
   std::array<std::size_t, 1> counts{count};
   const int host_size = equal_host_size(ranks, hosts);
   const bool rooted = collective == Collective::broadcast || collective == Collective::barrier;
-  if (!rooted && host_size > 0) {
+  // Ranks that share cores don't all do the same at the same time.
+  if (!rooted && host_size > 0 && cluster.cores == 0) {
     const Topology topology = make_topology(algorithm, ranks, hosts);
     const std::size_t rounded = equal_chunks(count, codec.block(), topology.chunk_count);
     if (topology.chunk_cycle > 0 && rounded > 0) {

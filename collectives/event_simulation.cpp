@@ -41,6 +41,7 @@ EventSimulation::EventSimulation(const Schedule& schedule, const Layout& layout,
   const auto hosts = static_cast<std::size_t>(hosts_[static_cast<std::size_t>(listed) - 1]) + 1;
   ways_.resize(2 * hosts + static_cast<std::size_t>(listed));
   ranks_.reserve(static_cast<std::size_t>(listed));
+  free_cores_ = cluster.cores > 0 ? cluster.cores : listed;
   std::vector<std::uint64_t> link_bytes(hosts);
   for (int rank = 0; rank < listed; ++rank) {
     const Program program = compile(schedule, layout, codec, rank);
@@ -222,7 +223,7 @@ void EventSimulation::offer_cell(Rank& rank, std::uint32_t cell) {
 
 void EventSimulation::start_work(std::uint32_t index) {
   Rank& rank = ranks_[index];
-  if (rank.working) return;
+  if (rank.working || (rank.consumable.empty() && rank.sendable.empty()) || !take_core(index)) return;
   std::uint32_t from = 0;
   if (rank.sends ? rank.sendable.empty() : rank.consumable.empty()) rank.sends = !rank.sends;
   if (!rank.sends && !rank.consumable.empty()) {
@@ -231,7 +232,7 @@ void EventSimulation::start_work(std::uint32_t index) {
     rank.sending = kNothing;
     from = rank.states[rank.cell].next;
     rank.advanced = next_receive(rank, rank.cell, next_receive(rank, rank.cell, from) + 1);
-  } else if (!rank.sendable.empty()) {
+  } else {
     rank.sending = rank.sendable.front();
     rank.sendable.pop_front();
     const Outgoing& queue = rank.outgoing[rank.sending];
@@ -239,8 +240,6 @@ void EventSimulation::start_work(std::uint32_t index) {
     from = rank.states[rank.cell].next;
     const bool posted_alone = from > queue.frames[queue.posted].instruction;
     rank.advanced = posted_alone ? from : next_receive(rank, rank.cell, from);
-  } else {
-    return;
   }
   rank.working = true;
   happen(now_ + cluster_.frame_time + time_of(rank, rank.cell, from, rank.advanced), What::worked, index);
@@ -263,7 +262,23 @@ void EventSimulation::end_work(std::uint32_t index) {
   }
   offer_cell(rank, rank.cell);
   rank.working = false;
+  ++free_cores_;
+  if (!waiting_.empty()) {
+    const std::uint32_t next = waiting_.front();
+    waiting_.pop_front();
+    ranks_[next].waiting = false;
+    start_work(next);
+  }
   start_work(index);
+}
+
+bool EventSimulation::take_core(std::uint32_t index) {
+  if (free_cores_ > 0) {
+    --free_cores_;
+    return true;
+  }
+  if (!std::exchange(ranks_[index].waiting, true)) waiting_.push_back(index);
+  return false;
 }
 
 void EventSimulation::post(int source, const Transfer& transfer) {

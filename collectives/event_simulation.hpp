@@ -54,6 +54,7 @@ class EventSimulation {
     std::deque<std::uint32_t> consumable;                ///< cells
     std::deque<std::uint32_t> sendable;                  ///< indices of outgoing
     bool working = false;
+    bool waiting = false;              ///< for a core
     bool sends = true;                 ///< rather than takes, until nothing is left to send
     std::uint32_t cell = 0;            ///< that is worked on
     std::uint32_t advanced = 0;        ///< the instruction that it will have come to
@@ -108,6 +109,8 @@ class EventSimulation {
   /// The same for a cell whose next frame has come.
   void offer_cell(Rank& rank, std::uint32_t cell);
   void start_work(std::uint32_t index);
+  /// False: none is free, and the rank will be started when its turn has come.
+  bool take_core(std::uint32_t index);
   void end_work(std::uint32_t index);
   /// What a rank works on the instructions [from, to) of a cell.
   [[nodiscard]] double time_of(const Rank& rank, std::uint32_t cell, std::uint32_t from,
@@ -126,7 +129,9 @@ class EventSimulation {
   int layers_;
   bool every_rank_;
   std::vector<Rank> ranks_;
-  std::vector<Way> ways_;  ///< out of and into each host, and inside hosts one of each rank
+  int free_cores_ = 0;
+  std::deque<std::uint32_t> waiting_;  ///< ranks that would work if they had one
+  std::vector<Way> ways_;              ///< out of and into each host, and inside hosts one of each rank
   std::vector<Frame> frames_;
   std::vector<std::uint32_t> free_frames_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;

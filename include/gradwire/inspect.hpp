@@ -51,6 +51,7 @@ struct Cluster {
   double plain_rate = 8e9;    ///< of float32 that a rank adds or copies
   double encode_rate = 12e9;  ///< of float32 that a rank encodes, of codecs that lose anything
   double decode_rate = 24e9;  ///< of float32 that a rank decodes and adds, of the same codecs
+  int cores = 0;  ///< that all ranks share, as where one machine plays all hosts; 0: each rank has its own
 };
 
 /// What the cost model makes of a collective. Bytes count headers.

@@ -20,6 +20,7 @@ namespace {
 
 constexpr double kMicrosecond = 1e-6;
 constexpr double kLongestMicroseconds = 1e9;
+constexpr int kMostCores = 1 << 20;
 
 /// Leaves out what SimGrid would add, being measured on another cluster's TCP, and what it would remember of
 /// frames that nobody waits for.
@@ -74,7 +75,8 @@ std::string to_json(const PlanRequest& request, const inspect::Cluster& cluster,
   out["cluster"] = {{"link_rate", cluster.link_rate},     {"latency", cluster.latency},
                     {"inside_rate", cluster.inside_rate}, {"inside_latency", cluster.inside_latency},
                     {"frame_time", cluster.frame_time},   {"plain_rate", cluster.plain_rate},
-                    {"encode_rate", cluster.encode_rate}, {"decode_rate", cluster.decode_rate}};
+                    {"encode_rate", cluster.encode_rate}, {"decode_rate", cluster.decode_rate},
+                    {"cores", cluster.cores}};
   return out.dump(2) + "\n";
 }
 
@@ -167,7 +169,14 @@ CLI::Option* add_simulation_options(CLI::App& command, SimulationOptions& option
                            ->type_name("DIR");
   platform->needs(traces);
   traces->needs(platform);
-  added.insert(added.end(), {platform, traces});
+  auto* const cores =
+      command
+          .add_option("--cores", cluster.cores,
+                      "That all ranks share, as where one machine plays all hosts (each has its own)")
+          ->check(within(1, kMostCores))
+          ->type_name("COUNT")
+          ->excludes(platform);
+  added.insert(added.end(), {platform, traces, cores});
   for (auto* const option : added) option->needs(simulate)->group("Simulation");
   simulate->group("Simulation");
   return simulate;

@@ -40,6 +40,8 @@ void check(const Cluster& cluster, int ranks, std::size_t count) {
     require(std::isfinite(time) && time >= 0, fmt::format("a time of {} s makes no sense", time),
             "use 0 or more");
   }
+  require(cluster.cores >= 0, fmt::format("{} cores were to be shared", cluster.cores),
+          "use 1 or more, or 0 where each rank has its own");
 }
 
 }  // namespace

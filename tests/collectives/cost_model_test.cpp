@@ -106,6 +106,40 @@ TEST(CostModel, CountsWhatARankComputes) {
   expect_close(alone.seconds, sizeof(float) * 512 / 5e8);
 }
 
+// Links take no time, so no core is idle before all is done.
+TEST(CostModel, LetsRanksTakeTurnsOnCores) {
+  const auto codec = compress::make_codec("onebit");
+  Cluster cluster = links(0, kNoTime);
+  cluster.encode_rate = 1e9;
+  cluster.decode_rate = 3e9;
+  const auto seconds = [&](int ranks, int cores) {
+    cluster.cores = cores;
+    return price(Collective::allreduce, Algorithm::two_shot, *codec, 4096, ranks, {}, cluster).seconds;
+  };
+  const double half = sizeof(float) * 2048;
+  const double alone = 2 * half / 1e9 + 2 * half / 3e9;
+  expect_close(seconds(2, 1), 2 * alone);
+  expect_close(seconds(2, 2), alone);
+  expect_close(seconds(2, 0), alone);
+  expect_close(seconds(4, 1), 4 * seconds(4, 4));
+  EXPECT_GE(seconds(4, 2), 2 * seconds(4, 4) * (1 - 1e-9));
+  EXPECT_LE(seconds(4, 2), 3 * seconds(4, 4));
+  EXPECT_GT(seconds(4, 3), seconds(4, 4));
+}
+
+// One host stands for all only where they do the same at the same time.
+TEST(CostModel, PricesEveryRankThatSharesCores) {
+  const auto codec = compress::make_codec("onebit");
+  Cluster cluster = links(kLatency, kRate);
+  const auto cost = [&](int cores) {
+    cluster.cores = cores;
+    return price(Collective::allreduce, Algorithm::ring, *codec, 8 * 512, 8, {}, cluster, 1);
+  };
+  EXPECT_FALSE(cost(0).every_rank);
+  EXPECT_TRUE(cost(8).every_rank);
+  expect_close(cost(0).seconds, cost(8).seconds);
+}
+
 // Three ranks of a host share its link; what they send each other goes beside it.
 TEST(CostModel, LetsRanksOfAHostShareItsLink) {
   const auto codec = compress::make_codec("none");
