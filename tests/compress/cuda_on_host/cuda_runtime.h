@@ -1,8 +1,9 @@
 #pragma once
 
-// What compress/cuda/ uses of CUDA, on the host: its kernels compiled as C++ and run by fibers, and of the
-// runtime what they and their launches call. It is stricter than a device: a kernel that was not loaded
-// before is not launched, and what fibers.hpp says of warps and barriers.
+// What compress/cuda/ and src/trainer/device/ use of CUDA, on the host: their kernels compiled as C++ and run
+// by fibers, and of the runtime what they and their launches call. It is stricter than a device: a kernel
+// that was not loaded before is not launched, streams are as late as they may be, new memory is all NaN, and
+// what fibers.hpp says of warps and barriers.
 
 #include <bit>
 #include <cmath>
@@ -11,6 +12,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <memory>
+#include <tuple>
+#include <vector>
 
 #include "devices.hpp"
 #include "fibers.hpp"
@@ -114,7 +118,7 @@ inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int /*dev
   return cudaSuccess;
 }
 
-// Streams and events: all that is put on them has happened already.
+// Streams and events
 
 using cudaStream_t = CUstream_st*;
 using cudaEvent_t = CUevent_st*;
@@ -125,14 +129,22 @@ enum {
   cudaEventDisableTiming = 2
 };
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) {
-  *stream = new CUstream_st{cuda_on_host::world().device};
+  CUDA_ON_HOST_MAY_REFUSE();
+  *stream = new CUstream_st(cuda_on_host::world().device);
+  cuda_on_host::world().streams.insert(*stream);
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  stream->run_all();
+  cuda_on_host::world().streams.erase(stream);
   delete stream;
   return cudaSuccess;
 }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t /*stream*/) { return cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  CUDA_ON_HOST_MAY_REFUSE();
+  if (stream != nullptr) stream->run_all();
+  return cudaSuccess;
+}
 inline cudaError_t cudaStreamGetDevice(cudaStream_t stream, int* device) {
   CUDA_ON_HOST_MAY_REFUSE();
   *device = stream->device;
@@ -146,12 +158,27 @@ inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return cudaSuccess;
 }
-inline cudaError_t cudaEventRecord(cudaEvent_t /*event*/, cudaStream_t /*stream*/) { return cudaSuccess; }
-inline cudaError_t cudaStreamWaitEvent(cudaStream_t /*stream*/, cudaEvent_t /*event*/, unsigned /*flags*/) {
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  const auto mark = std::make_shared<cuda_on_host::Mark>(cuda_on_host::Mark{stream});
+  event->mark = mark;
+  cuda_on_host::put(stream, [mark] { mark->reached = true; });
   return cudaSuccess;
 }
-inline cudaError_t cudaEventQuery(cudaEvent_t /*event*/) { return cudaSuccess; }
-inline cudaError_t cudaEventSynchronize(cudaEvent_t /*event*/) { return cudaSuccess; }
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned /*flags*/) {
+  if (event->mark != nullptr) cuda_on_host::put(stream, [mark = event->mark] { mark->reach(); });
+  return cudaSuccess;
+}
+/// Who asks again and again gets on by one piece of work each time.
+inline cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (event->mark == nullptr || event->mark->reached) return cudaSuccess;
+  event->mark->stream->run_one();
+  return cudaErrorNotReady;
+}
+inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  CUDA_ON_HOST_MAY_REFUSE();
+  if (event->mark != nullptr) event->mark->reach();
+  return cudaSuccess;
+}
 inline cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
   if (((begin->flags | end->flags) & cudaEventDisableTiming) != 0) return cudaErrorInvalidResourceHandle;
   *milliseconds = 1;
@@ -172,21 +199,27 @@ struct cudaPointerAttributes {
 };
 inline cudaError_t cuda_on_host_allocate(void** memory, std::size_t bytes, cuda_on_host::Owner owner) {
   if (bytes > cuda_on_host::kMemory) return cudaErrorMemoryAllocation;
-  *memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256 + 256);
+  // So many bytes and no more, that AddressSanitizer sees where they end.
+  if (::posix_memalign(memory, 256, bytes) != 0) return cudaErrorMemoryAllocation;
+  std::memset(*memory, 0xff, bytes);
   cuda_on_host::world().memory[static_cast<std::byte*>(*memory)] = {bytes, owner,
                                                                     cuda_on_host::world().device};
   return cudaSuccess;
 }
 inline cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
+  CUDA_ON_HOST_MAY_REFUSE();
   return cuda_on_host_allocate(memory, bytes, cuda_on_host::Owner::device);
 }
 inline cudaError_t cudaMallocManaged(void** memory, std::size_t bytes) {
   return cuda_on_host_allocate(memory, bytes, cuda_on_host::Owner::managed);
 }
 inline cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
+  CUDA_ON_HOST_MAY_REFUSE();
   return cuda_on_host_allocate(memory, bytes, cuda_on_host::Owner::host);
 }
+/// Waits for all that is under way.
 inline cudaError_t cudaFree(void* memory) {
+  for (CUstream_st* const stream : cuda_on_host::world().streams) stream->run_all();
   cuda_on_host::world().memory.erase(static_cast<std::byte*>(memory));
   std::free(memory);
   return cudaSuccess;
@@ -205,13 +238,26 @@ inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, c
   return cudaSuccess;
 }
 enum { cudaMemcpyDefault = 4 };
+/// Of host memory that is not pinned, what is copied has been read when the call returns, or written.
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, int /*kind*/,
-                                   cudaStream_t /*stream*/) {
-  std::memcpy(to, from, bytes);
+                                   cudaStream_t stream) {
+  CUDA_ON_HOST_MAY_REFUSE();
+  const cuda_on_host::World& world = cuda_on_host::world();
+  if (!world.holds_all(to, bytes) || !world.holds_all(from, bytes)) return cudaErrorInvalidValue;
+  if (world.find(from) == nullptr) {
+    const auto* const begin = static_cast<const std::byte*>(from);
+    cuda_on_host::put(stream, [to, staged = std::vector<std::byte>(begin, begin + bytes)] {
+      std::memcpy(to, staged.data(), staged.size());
+    });
+  } else {
+    cuda_on_host::put(stream, [=] { std::memcpy(to, from, bytes); });
+  }
+  if (stream != nullptr && world.find(to) == nullptr) stream->run_all();
   return cudaSuccess;
 }
-inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t /*stream*/) {
-  std::memset(to, value, bytes);
+inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream) {
+  if (!cuda_on_host::world().holds_all(to, bytes)) return cudaErrorInvalidValue;
+  cuda_on_host::put(stream, [=] { std::memset(to, value, bytes); });
   return cudaSuccess;
 }
 
@@ -237,12 +283,16 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
     return cudaErrorLaunchFailure;
   }
   if (config->gridDim.x == 0 || config->blockDim.x > 1024) return cudaErrorInvalidValue;
-  const std::function<void()> body = [&] { kernel(arguments...); };
-  const std::function<void(unsigned)> switched = [](unsigned thread) { threadIdx.x = thread; };
-  blockDim = config->blockDim;
-  for (blockIdx.x = 0; blockIdx.x < config->gridDim.x; ++blockIdx.x) {
-    cuda_on_host::run_block(blockDim.x, blockIdx.x % 2 == 1, body, switched);
-  }
+  const auto grid = config->gridDim;
+  const auto block = config->blockDim;
+  cuda_on_host::put(config->stream, [=, held = std::tuple<Parameters...>(arguments...)] {
+    const std::function<void()> body = [&] { std::apply(kernel, held); };
+    const std::function<void(unsigned)> switched = [](unsigned thread) { threadIdx.x = thread; };
+    blockDim = block;
+    for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x) {
+      cuda_on_host::run_block(blockDim.x, blockIdx.x % 2 == 1, body, switched);
+    }
+  });
   return cudaSuccess;
 }
 // NOLINTEND

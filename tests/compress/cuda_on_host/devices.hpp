@@ -1,19 +1,52 @@
 #pragma once
 
 #include <cstddef>
+#include <deque>
+#include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
 
 // What the CUDA runtime of the tests knows: two devices, whose memory is the host's, and what a test wants to
-// go wrong.
+// go wrong. For one thread at a time.
 
+/// What is put on a stream happens as late as it may: when somebody waits for it. Who forgets to wait, or
+/// overwrites what is still to be read, is found out.
 struct CUstream_st {  // NOLINT(readability-identifier-naming)
+  explicit CUstream_st(int its_device) : device(its_device) {}
+
+  void run_one() {
+    const std::function<void()> first = std::move(work.front());
+    work.pop_front();
+    first();
+  }
+  void run_all() {
+    while (!work.empty()) run_one();
+  }
+
   int device = 0;
+  std::deque<std::function<void()>> work;
 };
+
+namespace cuda_on_host {
+
+/// Where an event was recorded.
+struct Mark {
+  CUstream_st* stream = nullptr;
+  bool reached = false;
+
+  void reach() {
+    while (!reached) stream->run_one();
+  }
+};
+
+}  // namespace cuda_on_host
+
 struct CUevent_st {  // NOLINT(readability-identifier-naming)
   unsigned flags = 0;
+  std::shared_ptr<cuda_on_host::Mark> mark{};
 };
 
 namespace cuda_on_host {
@@ -33,6 +66,7 @@ struct Allocation {
 struct World {
   int device = 0;
   std::map<const std::byte*, Allocation> memory;
+  std::set<CUstream_st*> streams;
   /// Kernels that may be launched, by device.
   std::set<std::pair<int, const void*>> loaded;
   /// What the function of that name shall return instead of doing anything.
@@ -45,11 +79,24 @@ struct World {
     --after;
     return byte < after->first + after->second.bytes ? &after->second : nullptr;
   }
+  /// Whether so many bytes are all of one allocation, or none of any.
+  [[nodiscard]] bool holds_all(const void* pointer, std::size_t bytes) const {
+    return bytes == 0 || find(pointer) == find(static_cast<const std::byte*>(pointer) + bytes - 1);
+  }
 };
 
 inline World& world() {
   static World one;
   return one;
+}
+
+/// The default stream's work happens at once.
+inline void put(CUstream_st* stream, std::function<void()> work) {
+  if (stream == nullptr) {
+    work();
+  } else {
+    stream->work.push_back(std::move(work));
+  }
 }
 
 }  // namespace cuda_on_host

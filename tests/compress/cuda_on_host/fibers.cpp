@@ -8,14 +8,34 @@
 #include <memory>
 #include <vector>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 namespace cuda_on_host {
 namespace {
+
+// AddressSanitizer has to know on which stack the program is. `frames` are what it keeps of the one that is
+// left.
+
+#if defined(__SANITIZE_ADDRESS__)
+void begin_switch(void** frames, const void* stack, std::size_t bytes) {
+  __sanitizer_start_switch_fiber(frames, stack, bytes);
+}
+void end_switch(void* frames, const void** left, std::size_t* bytes) {
+  __sanitizer_finish_switch_fiber(frames, left, bytes);
+}
+#else
+void begin_switch(void** /*frames*/, const void* /*stack*/, std::size_t /*bytes*/) {}
+void end_switch(void* /*frames*/, const void** /*left*/, std::size_t* /*bytes*/) {}
+#endif
 
 /// One thread of the block.
 struct Fiber {
   ucontext_t start;
   std::jmp_buf here;
   std::vector<char> stack;
+  void* frames = nullptr;
   bool started = false;
   At at = At::nothing;
   unsigned distance = 0;  ///< of an exchange
@@ -81,6 +101,7 @@ class Block {
   /// A fiber takes one block's thread after the other.
   static void enter() {
     Block& block = instance();
+    end_switch(nullptr, &block.scheduler_stack_, &block.scheduler_stack_bytes_);
     for (;;) {
       (*block.body_)();
       block.leave(*block.fibers_[block.current_], At::end);
@@ -89,14 +110,22 @@ class Block {
 
   void leave(Fiber& fiber, At at) {
     fiber.at = at;
-    if (_setjmp(fiber.here) == 0) std::longjmp(scheduler_, 1);
+    if (_setjmp(fiber.here) == 0) {
+      begin_switch(&fiber.frames, scheduler_stack_, scheduler_stack_bytes_);
+      std::longjmp(scheduler_, 1);
+    }
+    end_switch(fibers_[current_]->frames, &scheduler_stack_, &scheduler_stack_bytes_);
   }
 
   void go_on(unsigned i) {
     current_ = i;
     (*switched_)(i);
-    if (_setjmp(scheduler_) != 0) return;
+    if (_setjmp(scheduler_) != 0) {
+      end_switch(scheduler_frames_, nullptr, nullptr);
+      return;
+    }
     Fiber& fiber = *fibers_[i];
+    begin_switch(&scheduler_frames_, fiber.stack.data(), fiber.stack.size());
     if (fiber.started) std::longjmp(fiber.here, 1);
     fiber.started = true;
     setcontext(&fiber.start);
@@ -129,6 +158,9 @@ class Block {
   // By pointer: a fiber's registers are restored from where they were saved.
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::jmp_buf scheduler_{};
+  const void* scheduler_stack_ = nullptr;
+  std::size_t scheduler_stack_bytes_ = 0;
+  void* scheduler_frames_ = nullptr;
   unsigned current_ = 0;
   bool backwards_ = false;
   const std::function<void()>* body_ = nullptr;
