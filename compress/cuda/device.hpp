@@ -43,7 +43,7 @@ class UseDevice {
 
  private:
   static constexpr int kUnchanged = -1;
-  int before_ = kUnchanged;
+  [[maybe_unused]] int before_ = kUnchanged;  // a build without CUDA changes nothing
 };
 
 /// Throws unless the stream belongs to the current device. A runtime or driver older than CUDA 12.8 cannot
