@@ -86,11 +86,17 @@ class GRADWIRE_EXPORT NcclPlan {
 /// or non_finite it is unusable, and everything throws the same error. NCCL checks neither that ranks do the
 /// same nor what arrives: operations that differ end with timeout, or in wrong results.
 /// Copies refer to the same communicator, and so do its plans; the last of them to go ends it.
+///
+/// After a failure, abort() and wait(), and plans and communicators that go, take seconds in all. NCCL itself
+/// sets no bound to ncclCommAbort() and ncclCommDestroy(), so these are called in a thread of their own,
+/// which is left there where they do not return; streams may then never come to their ends, and what plans
+/// hold on the device is not freed.
 class GRADWIRE_EXPORT NcclCommunicator {
  public:
   /// On an ncclComm_t of the caller's, which stays his: it outlives this and its plans, and nobody else uses
-  /// it at the same time. After a failure the caller has to ncclCommAbort() it before plans go, which would
-  /// wait for what can't end any more. One that blocks (ncclConfig_t::blocking) may wait inside of NCCL for
+  /// it at the same time. After a failure the caller has to ncclCommAbort() it before plans go, which wait
+  /// some seconds, all together, for what they have on streams to end, and leave it there where it does not;
+  /// wait() does not wait for that. One that blocks (ncclConfig_t::blocking) may wait inside of NCCL for
   /// ever: then nothing here ends that, and ncclCommAbort() comes before abort(). Throws Error:
   /// invalid_argument for a communicator that NCCL does not take, unsupported.
   explicit NcclCommunicator(ncclComm* communicator, const NcclOptions& options = {});

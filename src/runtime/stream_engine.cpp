@@ -21,12 +21,11 @@ constexpr std::chrono::microseconds kLongestNap{800};
 /// For streams to come to their ends when nothing on them waits for other ranks any more.
 constexpr std::chrono::seconds kAbortPatience{5};
 
-/// Whether it came to its end before the deadline. `look` may throw.
-template <typename Look>
-bool watch(const StreamOperation& operation, Clock::time_point deadline, Look look) {
+/// Whether something had ended before the deadline. `has_ended` may throw.
+template <typename HasEnded>
+bool watch(Clock::time_point deadline, HasEnded has_ended) {
   auto nap = kShortestNap;
-  while (!operation.ended()) {
-    look();
+  while (!has_ended()) {
     if (Clock::now() >= deadline) return false;
     std::this_thread::sleep_for(nap);
     nap = std::min(2 * nap, kLongestNap);
@@ -96,36 +95,42 @@ void StreamEngine::start(StreamOperation& operation) {
 
 bool StreamEngine::done(const StreamOperation& operation) {
   return guarded([&] {
-    links_->check();
-    return operation.ended();
+    const bool ended = operation.ended();
+    links_->check();  // afterwards: failures, too, bring streams to their ends
+    return ended;
   });
 }
 
 bool StreamEngine::wait(StreamOperation& operation) {
-  wait_for_end(operation);
-  if (!operation.non_finite()) return false;
-  guarded([&] { operation.void_results(); });
-  wait_for_end(operation);
-  return true;
+  try {
+    wait_for_end(operation);
+    if (!operation.non_finite()) return false;
+    guarded([&] { operation.void_results(); });
+    wait_for_end(operation);
+    return true;
+  } catch (const Error&) {
+    // Where the links end what waits on the stream, nothing uses the tensors afterwards.
+    if (links_end_streams_) wait_in_spite_of_failure(operation);
+    throw;
+  }
 }
 
-void StreamEngine::wait_for_end(StreamOperation& operation) {
-  const auto look = [this] { guarded([this] { links_->check(); }); };
+void StreamEngine::wait_for_end(const StreamOperation& operation) {
+  if (watch(Clock::now() + options_.timeout, [&] { return done(operation); })) return;
+  guarded([&] { throw timeout_error(operation); });
+}
+
+void StreamEngine::wait_in_spite_of_failure(const StreamOperation& operation) noexcept {
+  Clock::time_point deadline;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!last_deadline_) last_deadline_ = Clock::now() + kAbortPatience;
+    deadline = *last_deadline_;
+  }
   try {
-    if (watch(operation, Clock::now() + options_.timeout, look)) {
-      look();
-      return;
-    }
-    guarded([&] { throw timeout_error(operation); });
-  } catch (const Error& error) {
-    give_up(error);
-    // Where the links can end what waits on the stream, nothing uses the tensors afterwards.
-    try {
-      (void)watch(operation, Clock::now() + kAbortPatience, [] {});
-    } catch (const Error&) {
-      // CUDA's answer to what has been reported already.
-    }
-    throw;
+    (void)watch(deadline, [&] { return operation.ended(); });
+  } catch (const Error&) {
+    // CUDA's answer to what has been reported already.
   }
 }
 
@@ -144,7 +149,7 @@ void StreamEngine::end(std::unique_ptr<StreamOperation> operation) noexcept {
     if (!operation->ended() && std::uncaught_exceptions() > 0) abort();
     wait_for_end(*operation);
   } catch (const std::exception&) {
-    // What failed has been aborted.
+    wait_in_spite_of_failure(*operation);
   }
   try {
     const compress::UseDevice here(device());
@@ -164,7 +169,7 @@ void StreamEngine::abort() noexcept {
   } catch (const std::exception&) {
     // Memory is short: whoever uses the links finds out by himself.
     const std::lock_guard lock(mutex_);
-    (void)links_->abort();
+    links_end_streams_ = links_->abort();
   }
 }
 
@@ -176,7 +181,7 @@ void StreamEngine::give_up(const Error& error) {
   const std::lock_guard lock(mutex_);
   if (failure_) return;
   failure_ = error;
-  (void)links_->abort();
+  links_end_streams_ = links_->abort();
 }
 
 }  // namespace gradwire::runtime

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <mutex>
@@ -49,10 +50,11 @@ class StreamEngine {
                                                        const OperationOptions& options) const;
   void start(StreamOperation& operation);
   /// Until all that was started has come to its end on the stream. Throws Error(timeout) after a time without
-  /// that. Returns whether something was not finite: then tensors are NaN, and residuals as they were.
+  /// that. Returns whether something was not finite: then tensors are NaN, and residuals as they were. Where
+  /// it throws, and the links can end what is on streams, it has waited for that, too, up to the bound.
   bool wait(StreamOperation& operation);
   [[nodiscard]] bool done(const StreamOperation& operation);
-  /// Waits, too, but in vain where it cannot come to its end, and frees it.
+  /// Waits, too, after a failure up to the bound, and frees it if it has come to its end.
   void end(std::unique_ptr<StreamOperation> operation) noexcept;
 
   void abort() noexcept;
@@ -62,7 +64,9 @@ class StreamEngine {
   /// Ends the links, unless they have ended.
   void give_up(const Error& error);
   [[nodiscard]] Error timeout_error(const StreamOperation& operation) const;
-  void wait_for_end(StreamOperation& operation);
+  void wait_for_end(const StreamOperation& operation);
+  /// After a failure there is one bound to how long streams are waited for, whatever is on how many of them.
+  void wait_in_spite_of_failure(const StreamOperation& operation) noexcept;
   template <typename Action>
   auto guarded(Action action);
 
@@ -70,6 +74,8 @@ class StreamEngine {
   Options options_;
   mutable std::mutex mutex_;
   std::optional<Error> failure_;
+  std::atomic<bool> links_end_streams_{false};  ///< after a failure: nobody else has to
+  std::optional<std::chrono::steady_clock::time_point> last_deadline_;  ///< after a failure
 };
 
 }  // namespace gradwire::runtime

@@ -41,8 +41,9 @@ class StreamLinks {
   /// Lets a call of another thread, or the next, throw gave_up() rather than wait for other ranks. Any
   /// thread.
   virtual void interrupt() noexcept = 0;
-  /// Ends what waits for other ranks, so that streams come to their ends, with whatever in the memory.
-  /// Returns false where that is left to somebody else.
+  /// Begins to end what waits for other ranks, so that streams come to their ends, with whatever in the
+  /// memory. Returns at once; false where that is left to somebody else. Only the destructor comes after it,
+  /// which waits some seconds for the rest of it, and no longer.
   virtual bool abort() noexcept = 0;
 };
 

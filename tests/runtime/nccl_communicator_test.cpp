@@ -3,11 +3,15 @@
 #include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 
 #include <array>
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -51,6 +55,7 @@ class NcclTest : public testing::Test {
     fake().failing_function.clear();
     fake().async_error = ncclSuccess;
     fake().is_stuck = false;
+    fake().is_abort_stuck = false;
     fake().destroyed = 0;
     fake().aborted = 0;
   }
@@ -169,17 +174,23 @@ TEST_F(NcclTest, ThrowsNonFiniteOrPropagatesIt) {
   }
 }
 
+/// A rank's communicator that is made without Gradwire. Collective.
+ncclComm_t make_callers(const transport::NcclId& id, Communicator& ranks) {
+  ncclUniqueId unique{};
+  std::memcpy(unique.internal, id.data(), id.size());
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  ncclComm_t callers = nullptr;
+  transport::NcclLibrary::get().comm_init_rank_config(&callers, ranks.world_size(), unique, ranks.rank(),
+                                                      &config);
+  ranks.barrier();
+  return callers;
+}
+
 TEST_F(NcclTest, UsesACommunicatorOfTheCallersAndLeavesItToHim) {
   const transport::NcclId id = transport::make_nccl_id();
   expect_ranks(2, [&](Communicator& communicator) {
-    const auto& library = transport::NcclLibrary::get();
-    ncclUniqueId unique{};
-    std::memcpy(unique.internal, id.data(), id.size());
-    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-    config.blocking = 0;
-    ncclComm_t callers = nullptr;
-    library.comm_init_rank_config(&callers, 2, unique, communicator.rank(), &config);
-    communicator.barrier();
+    ncclComm_t callers = make_callers(id, communicator);
     {
       NcclCommunicator comm(callers, {.hosts = {0, 0}});
       EXPECT_EQ(comm.rank(), communicator.rank());
@@ -189,7 +200,7 @@ TEST_F(NcclTest, UsesACommunicatorOfTheCallersAndLeavesItToHim) {
     communicator.barrier();
     EXPECT_EQ(fake().destroyed, 0);
     communicator.barrier();
-    library.comm_destroy(callers);
+    transport::NcclLibrary::get().comm_destroy(callers);
   });
   const auto error = error_of([] { const NcclCommunicator none(nullptr); });
   ASSERT_TRUE(error.has_value());
@@ -314,6 +325,114 @@ TEST_F(NcclTest, CanBeGivenUpWhileNcclConnects) {
     EXPECT_EQ(errors[rank]->peer(), static_cast<int>(rank));
   }
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
+}
+
+/// Plans that were started, of which nothing comes to its end: the other rank starts none.
+class StuckPlans {
+ public:
+  explicit StuckPlans(NcclCommunicator& comm) {
+    const OperationTensor tensor{copy_.tensor(), {}, {}, {}};
+    for (const OwnStream& stream : streams_) {
+      stream_.wait();
+      plans_.push_back(comm.plan_allreduce(std::span(&tensor, 1), {.codec = "fp16", .stream = stream.get()}));
+      plans_.back().start();
+    }
+  }
+  [[nodiscard]] std::vector<NcclPlan>& plans() { return plans_; }
+  void wait_for_streams() const {
+    for (const OwnStream& stream : streams_) stream.wait();
+  }
+
+ private:
+  OwnStream stream_;
+  std::vector<float> values_ = std::vector<float>(5000);
+  DeviceCopy copy_{values_, stream_.get()};
+  std::array<OwnStream, 3> streams_;
+  std::vector<NcclPlan> plans_;
+};
+
+/// What streams use for ever is not freed.
+class LeaksAreMeant {
+ public:
+#ifdef __SANITIZE_ADDRESS__
+  LeaksAreMeant() { __lsan_disable(); }
+  ~LeaksAreMeant() { __lsan_enable(); }
+#else
+  LeaksAreMeant() = default;
+  ~LeaksAreMeant() = default;
+#endif
+  LeaksAreMeant(const LeaksAreMeant&) = delete;
+  LeaksAreMeant& operator=(const LeaksAreMeant&) = delete;
+};
+
+/// What ends a communicator may wait inside of NCCL, which sets no bound to that.
+TEST_F(NcclTest, EndsInTimeWhereAnAbortOfNcclsDoesNot) {
+  expect_ranks(2, [](Communicator& communicator) {
+    const auto begin = std::chrono::steady_clock::now();
+    const auto took = [&] { return std::chrono::steady_clock::now() - begin; };
+    std::optional<NcclCommunicator> comm(std::in_place, communicator, Device::cuda(0));
+    communicator.barrier();
+    if (communicator.rank() == 1) {
+      communicator.barrier();
+      return;
+    }
+    StuckPlans stuck(*comm);
+    fake().is_abort_stuck = true;
+    std::thread other([&] { comm->abort(); });
+    other.join();
+    for (NcclPlan& plan : stuck.plans()) {
+      EXPECT_THROW((void)plan.done(), Error);
+      EXPECT_THROW(plan.start(), Error);
+    }
+    EXPECT_LT(took(), 3s) << "they waited for the abort";
+    for (NcclPlan& plan : stuck.plans()) EXPECT_THROW(plan.wait(), Error);
+    EXPECT_LT(took(), 9s) << "each waited for the abort";
+    comm.reset();
+    fake().is_abort_stuck = false;
+    stuck.wait_for_streams();
+    communicator.barrier();
+  });
+}
+
+/// The last of its owners waits for it, but not for ever.
+TEST_F(NcclTest, IsLeftToNcclWhereAnAbortDoesNotEnd) {
+  fake().is_abort_stuck = true;
+  const auto begin = std::chrono::steady_clock::now();
+  const auto error = error_of([] {
+    (void)transport::make_nccl_links(transport::make_nccl_id(), 0, 2, 0, std::chrono::milliseconds(100));
+  });
+  const auto took = std::chrono::steady_clock::now() - begin;
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::timeout) << error->what();
+  EXPECT_GT(took, 1s) << "an abort that takes a moment would be left behind";
+  EXPECT_LT(took, 15s);
+  EXPECT_EQ(fake().aborted, 0);
+  fake().is_abort_stuck = false;
+  while (fake().aborted == 0) std::this_thread::sleep_for(1ms);
+}
+
+/// One bound for all plans of a communicator that its owner has not aborted, when they go; none before.
+TEST_F(NcclTest, WaitsOnceForPlansThatItsOwnerDoesNotEnd) {
+  const transport::NcclId id = transport::make_nccl_id();
+  expect_ranks(2, [&](Communicator& communicator) {
+    ncclComm_t callers = make_callers(id, communicator);
+    if (communicator.rank() == 0) {
+      const LeaksAreMeant leaks;
+      NcclCommunicator comm(callers, {.timeout = 100ms});
+      StuckPlans stuck(comm);
+      const auto begin = std::chrono::steady_clock::now();
+      const auto took = [&] { return std::chrono::steady_clock::now() - begin; };
+      for (NcclPlan& plan : stuck.plans()) EXPECT_THROW(plan.wait(), Error);
+      EXPECT_LT(took(), 3s) << "they waited for what nobody ends";
+      stuck.plans().clear();
+      EXPECT_GT(took(), 1s) << "memory that the device may use for a moment more was given up";
+      EXPECT_LT(took(), 9s) << "each waited";
+      transport::NcclLibrary::get().comm_abort(callers);
+      stuck.wait_for_streams();
+    }
+    communicator.barrier();
+    if (communicator.rank() == 1) transport::NcclLibrary::get().comm_abort(callers);
+  });
 }
 
 /// Nobody waits for one that was told nonsense.

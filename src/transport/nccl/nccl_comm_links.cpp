@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <thread>
 #include <utility>
 
@@ -52,11 +53,7 @@ NcclCommLinks::NcclCommLinks(const NcclLibrary& library, ncclComm_t communicator
 NcclCommLinks::~NcclCommLinks() {
   if (!is_ours_ || communicator_ == nullptr) return;
   const ncclResult_t end = settled(library_.comm_finalize(communicator_), Clock::now() + kFinalPatience);
-  if (end == ncclSuccess) {
-    (void)library_.comm_destroy(communicator_);
-  } else {
-    (void)library_.comm_abort(communicator_);
-  }
+  give_back(end == ncclSuccess ? library_.comm_destroy : library_.comm_abort);
 }
 
 void NcclCommLinks::begin_group() {
@@ -84,6 +81,7 @@ void NcclCommLinks::all_reduce(float* values, std::size_t count, bool average, :
 }
 
 void NcclCommLinks::check() {
+  if (communicator_ == nullptr) throw gave_up(rank_);
   ncclResult_t state = ncclSuccess;
   ncclResult_t asked = library_.comm_get_async_error(communicator_, &state);
   if (asked == ncclSuccess) asked = state;
@@ -93,8 +91,18 @@ void NcclCommLinks::check() {
 
 bool NcclCommLinks::abort() noexcept {
   if (!is_ours_) return false;
-  if (communicator_ != nullptr) (void)library_.comm_abort(std::exchange(communicator_, nullptr));
+  if (communicator_ != nullptr) give_back(library_.comm_abort);
   return true;
+}
+
+void NcclCommLinks::give_back(ncclResult_t (*end)(ncclComm_t)) noexcept {
+  ncclComm_t const communicator = std::exchange(communicator_, nullptr);
+  try {
+    ending_.emplace(end, communicator);
+  } catch (const std::exception&) {
+    // There is no other thread to be had.
+    (void)end(communicator);
+  }
 }
 
 void NcclCommLinks::require(ncclResult_t result, const char* doing) {

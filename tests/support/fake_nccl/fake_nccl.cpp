@@ -1,10 +1,12 @@
 #include "fake_nccl.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "tests/support/emulated_room.hpp"
@@ -136,6 +138,10 @@ EXPORTED ncclResult_t ncclCommDestroy(ncclComm_t comm) {
   return ncclSuccess;
 }
 EXPORTED ncclResult_t ncclCommAbort(ncclComm_t comm) {
+  const auto begin = std::chrono::steady_clock::now();
+  while (fake_nccl()->is_abort_stuck && std::chrono::steady_clock::now() < begin + std::chrono::seconds(30)) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
   const std::lock_guard lock(mutex);
   comm->world->room.abort(comm->rank);
   ++fake_nccl()->aborted;

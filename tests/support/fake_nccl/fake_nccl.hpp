@@ -18,8 +18,10 @@ struct FakeNccl {
   std::atomic<ncclResult_t> async_error{ncclSuccess};
   /// NCCL waits for ranks to connect, and says so whenever it is asked.
   std::atomic<bool> is_stuck{false};
-  int destroyed = 0;
-  int aborted = 0;
+  /// ncclCommAbort waits for what does not come: while this is so, and for half a minute at the most.
+  std::atomic<bool> is_abort_stuck{false};
+  std::atomic<int> destroyed{0};
+  std::atomic<int> aborted{0};
 
   /// Of the calling thread: the version it sees.
   void (*set_version)(int version) = nullptr;
