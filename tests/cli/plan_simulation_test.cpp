@@ -38,7 +38,7 @@ TEST(PlanSimulation, TellsTimeAndBytesOfThousandsOfRanks) {
   EXPECT_THAT(ended.out, HasSubstr("by ring among 8 ranks on 8 hosts"));
   EXPECT_THAT(ended.out, HasSubstr("every rank"));
   const auto json =
-      parse(gradwire("plan --simulate --hosts 512x8 --algorithm hierarchical --codec onebit "
+      parse(gradwire("plan --simulate --hosts 512x8 --algorithm hierarchical:ring --codec onebit "
                      "--bytes 64M --link-rate 1gbit --latency 20 --json -"));
   EXPECT_EQ(json["algorithm"], "hierarchical:ring");
   EXPECT_EQ(json["host_count"], 512);
@@ -57,7 +57,8 @@ TEST(PlanSimulation, RefusesWhatMakesNoSense) {
         "--simulate --latency nan", "--simulate --hosts 0", "--simulate --hosts 2x", "--simulate --hosts x2",
         "--simulate --hosts 2x2x1", "--simulate --encode-rate 0GB", "--simulate --rank 1",
         "--simulate --summary", "--simulate --simgrid p.xml", "--simulate --traces d",
-        "--simulate --algorithm star"}) {
+        "--simulate --algorithm star", "--simulate --cores 0",
+        "--simulate --cores 2 --simgrid p.xml --traces d"}) {
     const Ended ended = gradwire(std::string("plan --ranks 4 ") + arguments);
     EXPECT_EQ(ended.status, 2) << arguments << ended.out;
   }
