@@ -35,16 +35,33 @@ class Compute {
   }
 
   /// Until all operations are done. Throws what went wrong meanwhile.
-  virtual void wait() = 0;
+  void wait() {
+    finish();
+    ++waits_;
+  }
+  /// How often that has been waited for, by operations that wait as well: what was put before has happened
+  /// when the number has changed.
+  [[nodiscard]] std::uint64_t waits() const noexcept { return waits_; }
 
   /// All zeros, and apart from what operations under way still use.
   [[nodiscard]] virtual float* allocate(std::size_t count) = 0;
   /// What allocate(count) gave. Waits for what was put on it.
   virtual void release(float* values, std::size_t count) noexcept = 0;
+  /// The host's memory, from and to which copies need no detour. Its values are anything.
+  [[nodiscard]] virtual float* allocate_on_host(std::size_t count) = 0;
+  virtual void release_on_host(float* values, std::size_t count) noexcept = 0;
 
-  /// From the host's memory and to it. Both wait.
-  virtual void upload(std::span<const float> host, std::span<float> to) = 0;
-  virtual void download(std::span<const float> from, std::span<float> host) = 0;
+  /// From the host's memory and to it, which is lent until somebody waits.
+  virtual void begin_upload(std::span<const float> host, std::span<float> to) = 0;
+  virtual void begin_download(std::span<const float> from, std::span<float> host) = 0;
+  void upload(std::span<const float> host, std::span<float> to) {
+    begin_upload(host, to);
+    wait();
+  }
+  void download(std::span<const float> from, std::span<float> host) {
+    begin_download(from, host);
+    wait();
+  }
   virtual void copy(std::span<const float> from, std::span<float> to) = 0;
   /// To +0.
   virtual void clear(std::span<float> values) = 0;
@@ -79,6 +96,12 @@ class Compute {
   /// base = model + decay momentum.
   virtual void block_momentum_step(std::span<const float> movement, std::span<float> momentum,
                                    std::span<float> model, std::span<float> base, float decay) = 0;
+
+ protected:
+  virtual void finish() = 0;
+
+ private:
+  std::uint64_t waits_ = 0;
 };
 
 /// Floats of a Compute, which outlives them; zeros at first.

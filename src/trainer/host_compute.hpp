@@ -10,13 +10,13 @@ class HostCompute final : public Compute {
   [[nodiscard]] Device device() const noexcept override { return {}; }
   [[nodiscard]] CUstream_st* stream() const noexcept override { return nullptr; }
 
-  void wait() override {}
-
   [[nodiscard]] float* allocate(std::size_t count) override;
   void release(float* values, std::size_t count) noexcept override;
+  [[nodiscard]] float* allocate_on_host(std::size_t count) override { return allocate(count); }
+  void release_on_host(float* values, std::size_t count) noexcept override { release(values, count); }
 
-  void upload(std::span<const float> host, std::span<float> to) override { copy(host, to); }
-  void download(std::span<const float> from, std::span<float> host) override { copy(from, host); }
+  void begin_upload(std::span<const float> host, std::span<float> to) override { copy(host, to); }
+  void begin_download(std::span<const float> from, std::span<float> host) override { copy(from, host); }
   void copy(std::span<const float> from, std::span<float> to) override;
   void clear(std::span<float> values) override;
 
@@ -35,6 +35,9 @@ class HostCompute final : public Compute {
   void subtract(std::span<const float> a, std::span<const float> b, std::span<float> out) override;
   void block_momentum_step(std::span<const float> movement, std::span<float> momentum, std::span<float> model,
                            std::span<float> base, float decay) override;
+
+ protected:
+  void finish() override {}
 };
 
 }  // namespace gradwire::trainer

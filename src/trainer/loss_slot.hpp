@@ -18,10 +18,9 @@ class LossSlot {
     view_.values()[0] = static_cast<float>(loss);
     view_.store();
   }
-  [[nodiscard]] double get() {
-    view_.fetch();
-    return static_cast<double>(view_.values()[0]);
-  }
+  /// Begins to bring it to the host, which get() waits for.
+  void fetch() { view_.fetch(); }
+  [[nodiscard]] double get() { return static_cast<double>(view_.values()[0]); }
 
  private:
   Floats slot_;

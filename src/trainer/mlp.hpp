@@ -44,7 +44,7 @@ class Mlp {
   [[nodiscard]] std::span<float> gradient(int index) noexcept;
 
   /// The host's memory, where the caller puts the rows of inputs before forward().
-  [[nodiscard]] std::span<float> inputs() noexcept { return inputs_.values(); }
+  [[nodiscard]] std::span<float> inputs() { return inputs_.values(); }
 
   /// Where forward() puts them: room for those of max_rows() rows.
   [[nodiscard]] std::span<float> logits() noexcept { return activations_.back().span(); }

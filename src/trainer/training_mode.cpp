@@ -23,8 +23,8 @@ void require_finite_loss(double loss, std::uint64_t step) {
   throw diverged(fmt::format("the loss became {}", std::isnan(loss) ? "NaN" : "infinite"), step);
 }
 
-void require_finite_gradients(Compute& compute, std::span<const float> gradients, std::uint64_t step) {
-  if (!compute.is_finite(gradients)) throw diverged("a gradient became NaN or infinite", step);
+void require_finite_gradients(bool finite, std::uint64_t step) {
+  if (!finite) throw diverged("a gradient became NaN or infinite", step);
 }
 
 std::unique_ptr<TrainingMode> make_mode(const ModeContext& context) {

@@ -79,7 +79,7 @@ class TrainingMode {
 /// Throws it unless the loss is finite.
 void require_finite_loss(double loss, std::uint64_t step);
 /// Throws it unless all gradients are.
-void require_finite_gradients(Compute& compute, std::span<const float> gradients, std::uint64_t step);
+void require_finite_gradients(bool finite, std::uint64_t step);
 
 /// Of options.mode. Collective. Throws Error.
 std::unique_ptr<TrainingMode> make_mode(const ModeContext& context);

@@ -8,18 +8,15 @@
 #include <limits>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "devices.hpp"
+#include "cuda_on_host_test.hpp"
 #include "gradwire/error.hpp"
-#include "gradwire/parameter_server.hpp"
-#include "rank_threads.hpp"
 #include "trainer/device/device_compute.hpp"
 #include "trainer/device_choice.hpp"
-#include "trainer/gemm.hpp"
 #include "trainer/host_compute.hpp"
 #include "trainer/host_view.hpp"
+#include "trainer/loss_slot.hpp"
 #include "trainer/mlp.hpp"
 #include "trainer/random.hpp"
 #include "trainer/sgd.hpp"
@@ -32,20 +29,6 @@ namespace gradwire::trainer {
 namespace {
 
 using testing::HasSubstr;
-
-class CudaComputeOnHost : public testing::Test {
- protected:
-  CudaComputeOnHost() { set_gemm_threads(1); }
-  ~CudaComputeOnHost() override {
-    cuda_on_host::world().refusals.clear();
-    EXPECT_TRUE(cuda_on_host::world().memory.empty()) << "memory was not given back";
-    EXPECT_TRUE(cuda_on_host::world().streams.empty()) << "a stream was not given back";
-  }
-
-  static void refuse(const std::string& function, int status) {
-    cuda_on_host::world().refusals[function] = status;
-  }
-};
 
 /// A model with its optimizer, and a step of it.
 class Trained {
@@ -114,6 +97,48 @@ TEST_F(CudaComputeOnHost, StepsAsTheHost) {
   }
 }
 
+TEST_F(CudaComputeOnHost, WhatCrossesIsWaitedForWhenItIsLookedAt) {
+  const auto device = make_device_compute(0);
+  Floats floats(*device, 100);
+  HostView view(*device, floats.span());
+  LossSlot loss(*device);
+  Floats others(*device, 100);
+  Sgd sgd(*device, 100, {.learning_rate = 1, .momentum = 0, .weight_decay = 0});
+  EXPECT_EQ(view.values()[7], 0);
+  view.values()[7] = 3;
+  view.store();
+  loss.set(2.5);
+  EXPECT_EQ(waits(), 0);
+  EXPECT_TRUE(sgd.step(others.span(), floats.span()));
+  EXPECT_EQ(waits(), 1);
+  // The last wait was for that, too.
+  view.values()[7] = 4;
+  view.fetch();
+  loss.fetch();
+  EXPECT_EQ(waits(), 1);
+  EXPECT_EQ(view.values()[7], 3);
+  EXPECT_EQ(loss.get(), 2.5);
+  EXPECT_EQ(waits(), 2);
+  view.store();
+  view.values()[7] = 5;
+  EXPECT_EQ(waits(), 3);
+  std::vector<float> there(100);
+  device->download(floats.span(), there);
+  EXPECT_EQ(there[7], 3);
+}
+
+TEST_F(CudaComputeOnHost, MemoryIsGivenBackWhenAllIsDone) {
+  const auto device = make_device_compute(0);
+  Floats kept(*device, 100);
+  {
+    Floats floats(*device, 100);
+    HostView view(*device, floats.span());
+    device->copy(floats.span(), kept.span());
+    view.store();
+  }
+  EXPECT_GT(waits(), 0);
+}
+
 TEST_F(CudaComputeOnHost, OneNanIsSeenAndStaysInItsRow) {
   constexpr std::size_t kClasses = 5;
   HostCompute host;
@@ -145,76 +170,6 @@ TEST_F(CudaComputeOnHost, OneNanIsSeenAndStaysInItsRow) {
   inputs[21] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(std::isnan(trained.step(inputs, labels, finite)));
   EXPECT_FALSE(finite);
-}
-
-/// Of the modes those that hand the library what the host sees: devices of the library are not these.
-class CudaTrainingOnHost : public CudaComputeOnHost, public testing::WithParamInterface<Mode> {
- protected:
-  CudaTrainingOnHost() {
-    options_.mode = GetParam();
-    options_.job = "cuda-on-host";
-    options_.modes.period = 5;
-    options_.steps = 70;
-    options_.eval_every = 20;
-    options_.sgd = {.learning_rate = 0.05F, .momentum = 0.5F, .weight_decay = 0};
-  }
-
-  Outcome run(const std::string& device) {
-    ParameterServerOptions server_options;
-    server_options.job = options_.job;
-    ParameterServer server(server_options);
-    TrainOptions options = options_;
-    options.modes.server_addresses = {server.address()};
-    options.device = device;
-    return run_ranks(1, [&](Communicator comm, const ProgressCallback& progress) {
-      return train(RankGroup(std::move(comm)), options, data_, progress);
-    })[0];
-  }
-
-  TrainOptions options_ = small_options();
-  Dataset data_ = make_data();
-};
-INSTANTIATE_TEST_SUITE_P(Modes, CudaTrainingOnHost, testing::Values(Mode::server, Mode::elastic),
-                         [](const auto& test) { return test.param == Mode::server ? "server" : "elastic"; });
-
-TEST_P(CudaTrainingOnHost, TrainsAsTheHost) {
-  const Outcome expected = run("cpu");
-  ASSERT_FALSE(expected.error) << expected.error->what();
-  const Outcome outcome = run("cuda:1");
-  ASSERT_FALSE(outcome.error) << outcome.error->what();
-  EXPECT_EQ(outcome.report->options.device, "cuda:1");
-  ASSERT_EQ(outcome.losses.size(), expected.losses.size());
-  for (std::size_t i = 0; i < outcome.losses.size(); ++i) {
-    EXPECT_NEAR(outcome.losses[i], expected.losses[i], 1e-3) << "step " << i + 1;
-  }
-  EXPECT_GT(outcome.report->test_accuracy, 0.6);
-  EXPECT_EQ(outcome.report->test_accuracy, expected.report->test_accuracy);
-}
-
-TEST_P(CudaTrainingOnHost, ANanEndsIt) {
-  data_.normalized.fill(std::numeric_limits<float>::quiet_NaN());
-  const Outcome outcome = run("cuda");
-  ASSERT_TRUE(outcome.error);
-  EXPECT_EQ(outcome.error->code(), ErrorCode::non_finite);
-}
-
-TEST_P(CudaTrainingOnHost, SaysWhatCudaRefuses) {
-  constexpr int kOutOfMemory = 2;
-  constexpr int kFailed = 719;
-  const auto expect_refusal = [&](const char* function, int status, const char* what, const char* advice) {
-    cuda_on_host::world().refusals.clear();
-    refuse(function, status);
-    const Outcome outcome = run("cuda:0");
-    ASSERT_TRUE(outcome.error) << function;
-    EXPECT_EQ(outcome.error->code(), ErrorCode::system) << function;
-    EXPECT_THAT(outcome.error->what(), HasSubstr(what));
-    EXPECT_THAT(outcome.error->what(), HasSubstr(advice));
-  };
-  constexpr const char* kFree = "free memory on the device, train with fewer ranks on it";
-  expect_refusal("cudaMalloc", kOutOfMemory, "bytes on the device", kFree);
-  expect_refusal("cudaStreamCreateWithFlags", kFailed, "could not make a stream", "nvidia-smi");
-  expect_refusal("cudaMemcpyAsync", kFailed, "could not start a copy", "compute-sanitizer finds it");
-  expect_refusal("cudaFuncGetAttributes", 209, "could not load a kernel", "CMAKE_CUDA_ARCHITECTURES");
 }
 
 TEST_F(CudaComputeOnHost, ModelsLargerThanTheDeviceAreRefused) {

@@ -31,10 +31,27 @@ Stream make_stream() {
   return Stream(stream);
 }
 
+struct DestroyEvent {
+  void operator()(CUevent_st* event) const noexcept { (void)cudaEventDestroy(event); }
+};
+using Event = std::unique_ptr<CUevent_st, DestroyEvent>;
+
+/// Who waits for it sleeps, where who waits for a stream would keep a core busy that other ranks have use
+/// for.
+Event make_event() {
+  CUevent_st* event = nullptr;
+  check_cuda(cudaEventCreateWithFlags(&event, cudaEventBlockingSync | cudaEventDisableTiming),
+             "make an event");
+  return Event(event);
+}
+
 class CudaCompute final : public DeviceCompute {
  public:
   explicit CudaCompute(int number)
-      : DeviceCompute(use(number)), stream_(make_stream()), cublas_(CublasLibrary::get(), stream()) {
+      : DeviceCompute(use(number)),
+        stream_(make_stream()),
+        done_(make_event()),
+        cublas_(CublasLibrary::get(), stream()) {
     kernels::load();
   }
   ~CudaCompute() override {
@@ -43,7 +60,6 @@ class CudaCompute final : public DeviceCompute {
   }
 
   [[nodiscard]] CUstream_st* stream() const noexcept override { return stream_.get(); }
-  void wait() override { check_cuda(cudaStreamSynchronize(stream()), "finish what is on a stream"); }
 
   void gemm(Transpose transpose_a, Transpose transpose_b, int m, int n, int k, const float* a, const float* b,
             float* c) override {
@@ -78,6 +94,10 @@ class CudaCompute final : public DeviceCompute {
   }
 
  protected:
+  void finish() override {
+    enter();
+    check_cuda(wait_asleep(), "finish what is on a stream");
+  }
   std::byte* allocate_bytes(Place place, std::size_t bytes) override {
     enter();
     void* memory = nullptr;
@@ -88,9 +108,9 @@ class CudaCompute final : public DeviceCompute {
     }
     return static_cast<std::byte*>(memory);
   }
-  // Both wait for what is under way there.
   void release_bytes(Place place, std::byte* memory) noexcept override {
     (void)cudaSetDevice(device().number());
+    (void)wait_asleep();
     (void)(place == Place::device ? cudaFree(memory) : cudaFreeHost(memory));
   }
   void copy_bytes(void* to, const void* from, std::size_t bytes) override {
@@ -120,8 +140,13 @@ class CudaCompute final : public DeviceCompute {
 
  private:
   void enter() const { use(device().number()); }
+  [[nodiscard]] cudaError_t wait_asleep() const noexcept {
+    const cudaError_t status = cudaEventRecord(done_.get(), stream());
+    return status != cudaSuccess ? status : cudaEventSynchronize(done_.get());
+  }
 
   Stream stream_;
+  Event done_;
   Cublas cublas_;
 };
 

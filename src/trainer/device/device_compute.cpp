@@ -4,9 +4,15 @@
 
 namespace gradwire::trainer {
 
+namespace {
+
+/// An empty run has an address, too.
+std::size_t bytes_of(std::size_t count) { return sizeof(float) * (count == 0 ? 1 : count); }
+
+}  // namespace
+
 float* DeviceCompute::allocate(std::size_t count) {
-  // An empty run has an address, too.
-  const std::size_t bytes = sizeof(float) * (count == 0 ? 1 : count);
+  const std::size_t bytes = bytes_of(count);
   auto* const values = reinterpret_cast<float*>(allocate_bytes(Place::device, bytes));
   clear_bytes(values, bytes);
   return values;
@@ -16,14 +22,20 @@ void DeviceCompute::release(float* values, std::size_t /*count*/) noexcept {
   release_bytes(Place::device, reinterpret_cast<std::byte*>(values));
 }
 
-void DeviceCompute::upload(std::span<const float> host, std::span<float> to) {
-  copy_bytes(to.data(), host.data(), host.size_bytes());
-  wait();
+float* DeviceCompute::allocate_on_host(std::size_t count) {
+  return reinterpret_cast<float*>(allocate_bytes(Place::pinned, bytes_of(count)));
 }
 
-void DeviceCompute::download(std::span<const float> from, std::span<float> host) {
+void DeviceCompute::release_on_host(float* values, std::size_t /*count*/) noexcept {
+  release_bytes(Place::pinned, reinterpret_cast<std::byte*>(values));
+}
+
+void DeviceCompute::begin_upload(std::span<const float> host, std::span<float> to) {
+  copy_bytes(to.data(), host.data(), host.size_bytes());
+}
+
+void DeviceCompute::begin_download(std::span<const float> from, std::span<float> host) {
   copy_bytes(host.data(), from.data(), from.size_bytes());
-  wait();
 }
 
 void DeviceCompute::copy(std::span<const float> from, std::span<float> to) {

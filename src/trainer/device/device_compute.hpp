@@ -16,9 +16,11 @@ class DeviceCompute : public Compute {
 
   [[nodiscard]] float* allocate(std::size_t count) final;
   void release(float* values, std::size_t count) noexcept final;
+  [[nodiscard]] float* allocate_on_host(std::size_t count) final;
+  void release_on_host(float* values, std::size_t count) noexcept final;
 
-  void upload(std::span<const float> host, std::span<float> to) final;
-  void download(std::span<const float> from, std::span<float> host) final;
+  void begin_upload(std::span<const float> host, std::span<float> to) final;
+  void begin_download(std::span<const float> from, std::span<float> host) final;
   void copy(std::span<const float> from, std::span<float> to) final;
   void clear(std::span<float> values) final;
 
@@ -35,6 +37,7 @@ class DeviceCompute : public Compute {
   explicit DeviceCompute(int number) : device_(Device::cuda(number)) {}
 
   [[nodiscard]] virtual std::byte* allocate_bytes(Place place, std::size_t bytes) = 0;
+  /// Waits for what is under way.
   virtual void release_bytes(Place place, std::byte* memory) noexcept = 0;
   // Put on the stream.
 

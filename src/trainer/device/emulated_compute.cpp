@@ -19,7 +19,6 @@ class EmulatedCompute final : public DeviceCompute {
   ~EmulatedCompute() override { let_go(); }
 
   [[nodiscard]] CUstream_st* stream() const noexcept override { return stream_.get(); }
-  void wait() override { stream_.wait(); }
 
   void gemm(Transpose transpose_a, Transpose transpose_b, int m, int n, int k, const float* a, const float* b,
             float* c) override {
@@ -71,6 +70,7 @@ class EmulatedCompute final : public DeviceCompute {
   }
 
  protected:
+  void finish() override { stream_.wait(); }
   std::byte* allocate_bytes(Place place, std::size_t bytes) override {
     const UseDevice here(device().number());
     return place == Place::device ? compress::allocate_device(bytes).release()

@@ -30,11 +30,11 @@ void AllreduceMode::ready(int parameter) { reducer_.ready(parameter + 1); }
 
 double AllreduceMode::finish_step(std::uint64_t step) {
   wait_for_gradients(reducer_, step);
+  loss_.fetch();
+  const bool finite = sgd_.step(context_.model.weights(), context_.model.gradients());
   const auto loss = loss_.get();
   require_finite_loss(loss, step);
-  if (!sgd_.step(context_.model.weights(), context_.model.gradients())) {
-    throw diverged("a gradient became NaN or infinite", step);
-  }
+  require_finite_gradients(finite, step);
   return loss;
 }
 

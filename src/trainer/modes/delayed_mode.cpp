@@ -31,11 +31,11 @@ double DelayedMode::finish_step(std::uint64_t step) {
 void DelayedMode::apply(std::uint64_t step) {
   is_under_way_ = false;
   wait_for_gradients(reducer_, step);
+  loss_.fetch();
+  const bool finite = sgd_.step(context_.model.weights(), moving_.span());
   shown_loss_ = loss_.get();
   require_finite_loss(shown_loss_, step);
-  if (!sgd_.step(context_.model.weights(), moving_.span())) {
-    throw diverged("a gradient became NaN or infinite", step);
-  }
+  require_finite_gradients(finite, step);
 }
 
 void DelayedMode::finish() {

@@ -28,15 +28,11 @@ void ElasticMode::show_centre() {
   weights_.store();
 }
 
-void ElasticMode::begin_step(std::uint64_t /*step*/) {
-  if (own_.restore(weights_.values())) weights_.store();
-}
+void ElasticMode::begin_step(std::uint64_t /*step*/) { own_.restore(weights_); }
 
 double ElasticMode::finish_step(std::uint64_t step) {
   require_finite_loss(loss_, step);
-  if (!sgd_.step(context_.model.weights(), context_.model.gradients())) {
-    throw diverged("a gradient became NaN or infinite", step);
-  }
+  require_finite_gradients(sgd_.step(context_.model.weights(), context_.model.gradients()), step);
   if ((step + 1) % context_.options.modes.period == 0) meet_centre();
   return loss_;
 }

@@ -31,9 +31,7 @@ void GroupsMode::begin(std::uint64_t /*first*/) {
   reducer_.reset_metrics();
 }
 
-void GroupsMode::begin_step(std::uint64_t /*step*/) {
-  if (own_.restore(weights_.values())) weights_.store();
-}
+void GroupsMode::begin_step(std::uint64_t /*step*/) { own_.restore(weights_); }
 
 void GroupsMode::note_loss(double loss) {
   loss_.set(loss);
@@ -45,11 +43,13 @@ void GroupsMode::ready(int parameter) { reducer_.ready(parameter + 1); }
 double GroupsMode::finish_step(std::uint64_t step) {
   const auto begin = std::chrono::steady_clock::now();
   wait_for_gradients(reducer_, step);
+  loss_.fetch();
+  if (worker_) gradients_.fetch();
+  const bool finite = context_.model.compute().is_finite(context_.model.gradients());
   const auto loss = loss_.get();
   require_finite_loss(loss, step);
-  require_finite_gradients(context_.model.compute(), context_.model.gradients(), step);
+  require_finite_gradients(finite, step);
   if (worker_) {
-    gradients_.fetch();
     worker_->push_all(gradients_.values());
     worker_->clock();
     const auto weights = weights_.values();

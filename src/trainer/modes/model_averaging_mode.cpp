@@ -26,9 +26,7 @@ void ModelAveragingMode::begin(std::uint64_t /*first*/) {
 double ModelAveragingMode::finish_step(std::uint64_t step) {
   last_step_ = step;
   require_finite_loss(loss_, step);
-  if (!sgd_.step(context_.model.weights(), context_.model.gradients())) {
-    throw diverged("a gradient became NaN or infinite", step);
-  }
+  require_finite_gradients(sgd_.step(context_.model.weights(), context_.model.gradients()), step);
   if (++steps_alone_ == context_.options.modes.period) average();
   return loss_;
 }

@@ -30,9 +30,9 @@ void ServerMode::ready(int parameter) {
 void ServerMode::exchange_next() {
   const int parameter = held_back_.front();
   held_back_.pop_front();
-  require_finite_gradients(context_.model.compute(), context_.model.gradient(parameter), step_);
   const Parameter& p = context_.model.parameters()[static_cast<std::size_t>(parameter)];
   gradients_.fetch(p.offset, p.count);
+  require_finite_gradients(context_.model.compute().is_finite(context_.model.gradient(parameter)), step_);
   worker_.push_pull(parameter, gradients_.values().subspan(p.offset, p.count), weights_.values());
 }
 
@@ -55,7 +55,7 @@ std::uint64_t ServerMode::next_step(std::uint64_t planned) const {
 
 void ServerMode::begin_step(std::uint64_t step) {
   step_ = step;
-  if (own_.restore(weights_.values())) weights_.store();
+  own_.restore(weights_);
 }
 
 /// Gradients are pushed as they come: what is wrong has to be known before.

@@ -121,11 +121,11 @@ std::string momentum_spec(const SgdOptions& options) {
 
 void OwnWeights::keep(std::span<const float> weights) { kept_.assign(weights.begin(), weights.end()); }
 
-bool OwnWeights::restore(std::span<float> weights) {
-  if (kept_.empty()) return false;
-  std::ranges::copy(kept_, weights.begin());
+void OwnWeights::restore(HostView& weights) {
+  if (kept_.empty()) return;
+  std::ranges::copy(kept_, weights.values().begin());
   kept_.clear();
-  return true;
+  weights.store();
 }
 
 }  // namespace gradwire::trainer

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gradwire/parameter_server.hpp"
+#include "trainer/host_view.hpp"
 #include "trainer/sgd.hpp"
 #include "trainer/training_mode.hpp"
 
@@ -56,8 +57,8 @@ class ServerWorker {
 class OwnWeights {
  public:
   void keep(std::span<const float> weights);
-  /// What was kept, if anything was since the last time; then true.
-  bool restore(std::span<float> weights);
+  /// What was kept, if anything was since the last time.
+  void restore(HostView& weights);
 
  private:
   std::vector<float> kept_;

@@ -142,6 +142,7 @@ inline cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   CUDA_ON_HOST_MAY_REFUSE();
+  ++cuda_on_host::world().spinning_waits;
   if (stream != nullptr) stream->run_all();
   return cudaSuccess;
 }
@@ -151,6 +152,7 @@ inline cudaError_t cudaStreamGetDevice(cudaStream_t stream, int* device) {
   return cudaSuccess;
 }
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  CUDA_ON_HOST_MAY_REFUSE();
   *event = new CUevent_st{flags};
   return cudaSuccess;
 }
@@ -176,6 +178,8 @@ inline cudaError_t cudaEventQuery(cudaEvent_t event) {
 }
 inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   CUDA_ON_HOST_MAY_REFUSE();
+  const bool sleeps = (event->flags & cudaEventBlockingSync) != 0;
+  ++(sleeps ? cuda_on_host::world().sleeping_waits : cuda_on_host::world().spinning_waits);
   if (event->mark != nullptr) event->mark->reach();
   return cudaSuccess;
 }
@@ -217,9 +221,11 @@ inline cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
   CUDA_ON_HOST_MAY_REFUSE();
   return cuda_on_host_allocate(memory, bytes, cuda_on_host::Owner::host);
 }
-/// Waits for all that is under way.
 inline cudaError_t cudaFree(void* memory) {
-  for (CUstream_st* const stream : cuda_on_host::world().streams) stream->run_all();
+  for (CUstream_st* const stream : cuda_on_host::world().streams) {
+    if (!stream->work.empty()) ++cuda_on_host::world().early_frees;
+    stream->run_all();
+  }
   cuda_on_host::world().memory.erase(static_cast<std::byte*>(memory));
   std::free(memory);
   return cudaSuccess;

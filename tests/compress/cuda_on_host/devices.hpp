@@ -69,6 +69,11 @@ struct World {
   std::set<CUstream_st*> streams;
   /// Kernels that may be launched, by device.
   std::set<std::pair<int, const void*>> loaded;
+  /// Of the host, for streams and events: how often it slept, and how often it would have kept a core busy.
+  int sleeping_waits = 0;
+  int spinning_waits = 0;
+  /// Memory that was given back while anything was under way: CUDA promises for some of it to wait.
+  int early_frees = 0;
   /// What the function of that name shall return instead of doing anything.
   std::map<std::string, int> refusals;
 
