@@ -30,7 +30,13 @@ DeviceChoice parse_device(const std::string& text) {
 void require_device(const DeviceChoice& choice) {
   if (!choice.is_cuda) return;
   const int devices = usable_devices();
-  if (choice.number.value_or(0) < devices) return;
+  if (choice.number.value_or(0) < devices) {
+    // Without a number the ranks take them all in turn.
+    for (int number = 0; number < devices; ++number) {
+      if (choice.number.value_or(number) == number) require_young_enough(number);
+    }
+    return;
+  }
   throw Error(ErrorCode::invalid_argument,
               fmt::format("--device is cuda:{}, and there {} here", *choice.number,
                           devices == 1 ? "is one CUDA device" : fmt::format("are {} CUDA devices", devices)),

@@ -18,8 +18,8 @@ struct DeviceChoice {
 /// Throws Error(invalid_argument) for anything else.
 [[nodiscard]] DeviceChoice parse_device(const std::string& text);
 
-/// Throws Error where no rank here could have it: unsupported where there is no device to train on,
-/// invalid_argument for a number that no device has.
+/// Throws Error where ranks here could not have it: unsupported where there is no device to train on, or one
+/// that is too old, invalid_argument for a number that no device has.
 void require_device(const DeviceChoice& choice);
 
 /// Where this rank trains. Collective. Throws as require_device(), and Error(system).

@@ -189,15 +189,26 @@ TEST_F(CudaComputeOnHost, SaysWhatDevicesThereAre) {
   EXPECT_NO_THROW(require_device(parse_device("cuda")));
   EXPECT_NO_THROW(require_device(parse_device("cuda:1")));
   EXPECT_THROW(require_device(parse_device("cuda:2")), Error);
+  const auto refusal = [](const char* device) -> std::string {
+    try {
+      require_device(parse_device(device));
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::unsupported);
+      return error.what();
+    }
+    return "none";
+  };
+  cuda_on_host::world().majors = {8, 7};
+  EXPECT_EQ(refusal("cuda:0"), "none");
+  // Where ranks take devices in turn, one of them would get it.
+  for (const char* device : {"cuda", "cuda:1"}) {
+    EXPECT_THAT(refusal(device), HasSubstr("CUDA device 1 (the host) has compute capability 7.0, and this "
+                                           "build's kernels are for 8.0, 9.0"));
+    EXPECT_THAT(refusal(device), HasSubstr("CUDA_VISIBLE_DEVICES"));
+  }
   constexpr int kNoDevice = 100;
   refuse("cudaGetDeviceCount", kNoDevice);
-  try {
-    require_device(parse_device("cuda"));
-    FAIL() << "was found";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::unsupported);
-    EXPECT_THAT(error.what(), HasSubstr("use --device cpu"));
-  }
+  EXPECT_THAT(refusal("cuda"), HasSubstr("use --device cpu"));
 }
 
 }  // namespace

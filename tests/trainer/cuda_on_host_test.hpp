@@ -20,6 +20,7 @@ class CudaComputeOnHost : public testing::Test {
   }
   ~CudaComputeOnHost() override {
     cuda_on_host::world().refusals.clear();
+    cuda_on_host::world().majors = {9, 9};
     EXPECT_EQ(cuda_on_host::world().spinning_waits, 0);
     EXPECT_EQ(cuda_on_host::world().early_frees, 0);
     EXPECT_TRUE(cuda_on_host::world().memory.empty()) << "memory was not given back";

@@ -150,7 +150,34 @@ class CudaCompute final : public DeviceCompute {
   Cublas cublas_;
 };
 
+int attribute(cudaDeviceAttr which, int device) {
+  int value = 0;
+  check_cuda(cudaDeviceGetAttribute(&value, which, device), "ask what a device can do");
+  return value;
+}
+
+/// Of a compute capability as 800 is 8.0.
+std::string version_text(int number) { return fmt::format("{}.{}", number / 100, number / 10 % 10); }
+
 }  // namespace
+
+void require_young_enough(int number) {
+  // No context is made for that, so that a program that only starts ranks leaves the device to them.
+  const int has = 100 * attribute(cudaDevAttrComputeCapabilityMajor, number) +
+                  10 * attribute(cudaDevAttrComputeCapabilityMinor, number);
+  const auto built_for = kernels::built_for();
+  if (has >= built_for.front()) return;
+  std::string versions;
+  for (const int one : built_for) versions += (versions.empty() ? "" : ", ") + version_text(one);
+  cudaDeviceProp properties{};
+  check_cuda(cudaGetDeviceProperties(&properties, number), "ask for a device's name");
+  throw Error(
+      ErrorCode::unsupported,
+      fmt::format("CUDA device {} ({}) has compute capability {}, and this build's kernels are for {}",
+                  number, static_cast<const char*>(properties.name), version_text(has), versions),
+      "take another device (--device cuda:N, or CUDA_VISIBLE_DEVICES to leave this one out), or use "
+      "--device cpu");
+}
 
 int usable_devices() {
   constexpr const char* kAdvice = "see what nvidia-smi says, or use --device cpu";

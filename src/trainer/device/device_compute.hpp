@@ -79,6 +79,8 @@ class DeviceCompute : public Compute {
 /// How many devices there are that a model can be trained on. Throws Error(unsupported) where there are none:
 /// this build has no CUDA, there is no driver or no device, or cuBLAS is missing.
 int usable_devices();
+/// Throws Error(unsupported) where the device of that number, which there is, is older than the kernels.
+void require_young_enough(int number);
 /// On the device of that number, which there is. Throws Error: unsupported as above, system for what else
 /// CUDA refuses.
 std::unique_ptr<Compute> make_device_compute(int number);

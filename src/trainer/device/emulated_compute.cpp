@@ -148,6 +148,7 @@ class EmulatedCompute final : public DeviceCompute {
 }  // namespace
 
 int usable_devices() { return compress::emulated::kDevices; }
+void require_young_enough(int /*number*/) {}
 std::unique_ptr<Compute> make_device_compute(int number) { return std::make_unique<EmulatedCompute>(number); }
 
 }  // namespace gradwire::trainer

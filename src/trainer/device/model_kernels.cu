@@ -181,6 +181,11 @@ void each(const Work& work, std::size_t count, CUstream_st* stream) {
 
 }  // namespace
 
+std::span<const int> built_for() noexcept {
+  static constexpr int kBuiltFor[] = {__CUDA_ARCH_LIST__};
+  return kBuiltFor;
+}
+
 void load() {
   load_kernel(each_kernel<AddBias<false>>);
   load_kernel(each_kernel<AddBias<true>>);

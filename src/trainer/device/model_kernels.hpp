@@ -14,6 +14,10 @@ struct CUstream_st;  // NOLINT(readability-identifier-naming)
 
 namespace gradwire::trainer::kernels {
 
+/// The compute capabilities that they were built for, 800 being 8.0, the oldest first. Older devices run none
+/// of them.
+[[nodiscard]] std::span<const int> built_for() noexcept;
+
 /// Onto the current device, so that no first launch has to wait for what is under way there.
 void load();
 

@@ -85,6 +85,7 @@ inline cudaError_t refused(const char* function) {
 // Devices
 
 #define CUDART_VERSION 13000
+#define __CUDA_ARCH_LIST__ 800, 900
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
 struct cudaDeviceProp {
   char name[32];
@@ -107,9 +108,11 @@ inline cudaError_t cudaSetDevice(int device) {
   cuda_on_host::world().device = device;
   return cudaSuccess;
 }
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int /*device*/) {
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int device) {
   CUDA_ON_HOST_MAY_REFUSE();
-  *value = which == cudaDevAttrComputeCapabilityMajor ? 9 : 0;
+  *value = which == cudaDevAttrComputeCapabilityMajor
+               ? cuda_on_host::world().majors[static_cast<std::size_t>(device)]
+               : 0;
   return cudaSuccess;
 }
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int /*device*/) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <deque>
 #include <functional>
@@ -67,6 +68,8 @@ struct World {
   int device = 0;
   std::map<const std::byte*, Allocation> memory;
   std::set<CUstream_st*> streams;
+  /// Of their compute capability.
+  std::array<int, kDevices> majors{9, 9};
   /// Kernels that may be launched, by device.
   std::set<std::pair<int, const void*>> loaded;
   /// Of the host, for streams and events: how often it slept, and how often it would have kept a core busy.
