@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <cstdint>
 #include <string_view>
 #include <system_error>
 
@@ -44,9 +45,10 @@ void require_device(const DeviceChoice& choice) {
 }
 
 std::unique_ptr<Compute> make_compute(const DeviceChoice& choice, RankGroup& ranks) {
-  // Where some ranks are on the host and others are not, all take part.
+  // All take part, and those count that have not said which device they want.
+  const std::uint64_t turns = choice.is_cuda && !choice.number ? this_machine() : 0;
   int place = ranks.rank();
-  (void)ranks.together([&](Communicator& comm) { place = place_among_equals(comm, this_machine()); });
+  (void)ranks.together([&](Communicator& comm) { place = place_among_equals(comm, turns); });
   if (!choice.is_cuda) return std::make_unique<HostCompute>();
   require_device(choice);
   return make_device_compute(choice.number.value_or(place % usable_devices()));

@@ -12,7 +12,7 @@ namespace gradwire::trainer {
 /// What --device says: "cpu", "cuda", "cuda:N".
 struct DeviceChoice {
   bool is_cuda = false;
-  std::optional<int> number;  ///< none: the ranks of a machine take its devices in turn
+  std::optional<int> number;  ///< none: the ranks of a machine that say none take its devices in turn
 };
 
 /// Throws Error(invalid_argument) for anything else.

@@ -155,16 +155,25 @@ TEST_F(TrainingOnDevice, RepeatsBitForBitUnderEveryCodec) {
 }
 
 TEST_F(TrainingOnDevice, RanksOfAMachineTakeItsDevicesInTurn) {
-  options_.device = "cuda";
   options_.steps = 2;
-  const auto outcomes = run_ranks(3, [&](Communicator comm, const ProgressCallback& progress) {
-    return train(RankGroup(std::move(comm)), options_, data_, progress);
-  });
-  for (int rank = 0; rank < 3; ++rank) {
-    const Outcome& outcome = outcomes[static_cast<std::size_t>(rank)];
-    ASSERT_FALSE(outcome.error) << outcome.error->what();
-    EXPECT_EQ(outcome.report->options.device, "cuda:" + std::to_string(rank % devices_));
-  }
+  const auto devices_of = [&](const std::vector<std::string>& asked) {
+    const auto outcomes =
+        run_ranks(static_cast<int>(asked.size()), [&](Communicator comm, const ProgressCallback& progress) {
+          TrainOptions options = options_;
+          options.device = asked[static_cast<std::size_t>(comm.rank())];
+          return train(RankGroup(std::move(comm)), options, data_, progress);
+        });
+    std::vector<std::string> given;
+    for (const Outcome& outcome : outcomes) {
+      given.push_back(outcome.error ? outcome.error->what() : outcome.report->options.device);
+    }
+    return given;
+  };
+  const auto nth = [&](int number) { return "cuda:" + std::to_string(number % devices_); };
+  EXPECT_EQ(devices_of({"cuda", "cuda", "cuda"}), (std::vector{nth(0), nth(1), nth(2)}));
+  // Whoever is elsewhere, or says where, takes no turn.
+  EXPECT_EQ(devices_of({"cpu", "cuda", "cuda:0", "cuda"}),
+            (std::vector{std::string("cpu"), nth(0), nth(0), nth(1)}));
 }
 
 TEST_F(TrainingOnDevice, RefusesADeviceThatIsNotThere) {
