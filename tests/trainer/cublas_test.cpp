@@ -52,6 +52,8 @@ static_assert(called_alike(&cublasDestroy_v2, kNone<decltype(CublasLibrary::dest
 static_assert(called_alike(&cublasSetStream_v2, kNone<decltype(CublasLibrary::set_stream)>));
 static_assert(called_alike(&cublasSetMathMode, kNone<decltype(CublasLibrary::set_math_mode)>));
 static_assert(called_alike(&cublasSgemm_v2, kNone<decltype(CublasLibrary::sgemm)>));
+static_assert(called_alike(&cublasGetStatusName, kNone<decltype(CublasLibrary::status_name)>));
+static_assert(CUBLAS_STATUS_ALLOC_FAILED == 3 && CUBLAS_STATUS_ARCH_MISMATCH == 8);
 static_assert(CUBLAS_STATUS_SUCCESS == 0 && CUBLAS_DEFAULT_MATH == 0 && CUBLAS_OP_N == 0 && CUBLAS_OP_T == 1);
 
 #endif

@@ -184,6 +184,23 @@ TEST_F(CudaComputeOnHost, ModelsLargerThanTheDeviceAreRefused) {
   }
 }
 
+TEST_F(CudaComputeOnHost, SaysWhatCublasRefuses) {
+  const auto device = make_device_compute(0);
+  const auto refusal = [&](int m, int k) -> std::string {
+    try {
+      device->gemm(Transpose::no, Transpose::no, 1, m, k, nullptr, nullptr, nullptr);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::system);
+      return error.what();
+    }
+    return "none";
+  };
+  EXPECT_THAT(refusal(3, -1), HasSubstr("cuBLAS could not start a 1x3x-1 matrix product: "
+                                        "CUBLAS_STATUS_INVALID_VALUE"));
+  EXPECT_THAT(refusal(1 << 21, 1), HasSubstr("CUBLAS_STATUS_ALLOC_FAILED"));
+  EXPECT_THAT(refusal(1 << 21, 1), HasSubstr("free memory there"));
+}
+
 TEST_F(CudaComputeOnHost, SaysWhatDevicesThereAre) {
   EXPECT_EQ(usable_devices(), cuda_on_host::kDevices);
   EXPECT_NO_THROW(require_device(parse_device("cuda")));

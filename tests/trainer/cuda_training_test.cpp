@@ -95,8 +95,9 @@ TEST_P(CudaTrainingOnHost, SaysWhatCudaRefuses) {
     EXPECT_THAT(outcome.error->what(), HasSubstr(what));
     EXPECT_THAT(outcome.error->what(), HasSubstr(advice));
   };
-  constexpr const char* kFree = "free memory on the device, train with fewer ranks on it";
+  constexpr const char* kFree = "free memory there: train with fewer ranks on the device";
   expect_refusal("cudaMalloc", kOutOfMemory, "bytes on the device", kFree);
+  expect_refusal("cudaMallocHost", kOutOfMemory, "bytes of pinned memory", kFree);
   expect_refusal("cudaStreamCreateWithFlags", kFailed, "could not make a stream", "nvidia-smi");
   expect_refusal("cudaMemcpyAsync", kFailed, "could not start a copy", "compute-sanitizer finds it");
   expect_refusal("cudaFuncGetAttributes", 209, "could not load a kernel", "CMAKE_CUDA_ARCHITECTURES");

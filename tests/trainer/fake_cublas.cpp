@@ -10,7 +10,10 @@ namespace {
 
 constexpr int kSuccess = 0;
 constexpr int kNotInitialized = 1;
+constexpr int kAllocFailed = 3;
 constexpr int kInvalidValue = 7;
+/// No device takes more at once.
+constexpr int kMostRows = 1 << 20;
 
 struct Handle {
   bool has_stream = false;
@@ -35,6 +38,14 @@ __attribute__((visibility("default"))) int cublasSetStream_v2(void* handle, CUst
   of(handle) = {true, stream};
   return kSuccess;
 }
+__attribute__((visibility("default"))) const char* cublasGetStatusName(int status) {
+  switch (status) {
+    case kNotInitialized: return "CUBLAS_STATUS_NOT_INITIALIZED";
+    case kAllocFailed: return "CUBLAS_STATUS_ALLOC_FAILED";
+    case kInvalidValue: return "CUBLAS_STATUS_INVALID_VALUE";
+    default: return "unknown";
+  }
+}
 __attribute__((visibility("default"))) int cublasSetMathMode(void* /*handle*/, int mode) {
   return mode == 0 ? kSuccess : kInvalidValue;
 }
@@ -48,6 +59,7 @@ __attribute__((visibility("default"))) int cublasSgemm_v2(void* handle, int tran
       ldc < m) {
     return kInvalidValue;
   }
+  if (m > kMostRows) return kAllocFailed;
   const auto at = [](int row, int column, int rows) {
     return static_cast<std::size_t>(column) * static_cast<std::size_t>(rows) + static_cast<std::size_t>(row);
   };

@@ -6,12 +6,10 @@
 
 namespace gradwire::trainer {
 
-namespace {
-
 const char* advice_for(cudaError_t status) {
   switch (status) {
     case cudaErrorMemoryAllocation:
-      return "free memory on the device, train with fewer ranks on it, or a smaller --hidden or --batch";
+      return "free memory there: train with fewer ranks on the device, or a smaller --hidden or --batch";
     case cudaErrorInvalidDeviceFunction:
     case cudaErrorNoKernelImageForDevice:
     case cudaErrorUnsupportedPtxVersion: return "build with CMAKE_CUDA_ARCHITECTURES for this device";
@@ -21,8 +19,6 @@ const char* advice_for(cudaError_t status) {
     default: return "see what nvidia-smi says; a kernel may have failed: compute-sanitizer finds it";
   }
 }
-
-}  // namespace
 
 void check_cuda(cudaError_t status, std::string_view doing) {
   if (status == cudaSuccess) return;

@@ -7,11 +7,14 @@
 #include <string>
 
 #include "gradwire/error.hpp"
+#include "trainer/device/check_cuda.hpp"
 
 namespace gradwire::trainer {
 namespace {
 
 constexpr int kSuccess = 0;
+constexpr int kAllocFailed = 3;
+constexpr int kArchMismatch = 8;
 constexpr int kDefaultMath = 0;
 
 [[noreturn]] void cannot_load(const char* why) {
@@ -27,9 +30,19 @@ void find(void* library, const char* name, Function& function) {
   if (function == nullptr) cannot_load(fmt::format("it lacks {}", name).c_str());
 }
 
-[[noreturn]] void fail(int status, const std::string& doing) {
-  throw Error(ErrorCode::system, fmt::format("cuBLAS could not {}: status {}", doing, status),
-              "see what nvidia-smi says: the device may be out of memory, or an earlier kernel failed");
+/// What CUDA calls it.
+cudaError_t cause_of(int status) {
+  switch (status) {
+    case kAllocFailed: return cudaErrorMemoryAllocation;
+    case kArchMismatch: return cudaErrorNoKernelImageForDevice;
+    default: return cudaErrorLaunchFailure;
+  }
+}
+
+void check(const CublasLibrary& library, int status, const std::string& doing) {
+  if (status == kSuccess) return;
+  throw Error(ErrorCode::system, fmt::format("cuBLAS could not {}: {}", doing, library.status_name(status)),
+              advice_for(cause_of(status)));
 }
 
 }  // namespace
@@ -50,16 +63,16 @@ CublasLibrary::CublasLibrary(const char* file) {
   find(library, "cublasSetStream_v2", set_stream);
   find(library, "cublasSetMathMode", set_math_mode);
   find(library, "cublasSgemm_v2", sgemm);
+  find(library, "cublasGetStatusName", status_name);
 }
 
 Cublas::Cublas(const CublasLibrary& library, CUstream_st* stream)
     : library_(library), handle_(nullptr, Destroy{&library}) {
   void* handle = nullptr;
-  if (const int status = library.create(&handle); status != kSuccess) fail(status, "begin");
+  check(library, library.create(&handle), "begin");
   handle_.reset(handle);
-  int status = library.set_stream(handle, stream);
-  if (status == kSuccess) status = library.set_math_mode(handle, kDefaultMath);
-  if (status != kSuccess) fail(status, "take a stream");
+  check(library, library.set_stream(handle, stream), "take a stream");
+  check(library, library.set_math_mode(handle, kDefaultMath), "take a precision");
 }
 
 void Cublas::gemm(Transpose transpose_a, Transpose transpose_b, int m, int n, int k, const float* a,
@@ -73,7 +86,7 @@ void Cublas::gemm(Transpose transpose_a, Transpose transpose_b, int m, int n, in
   // What is row-major here is transposed to cuBLAS: it makes C' = B' A'.
   const int status = library_.sgemm(handle_.get(), operation(transpose_b), operation(transpose_a), n, m, k,
                                     &one, b, columns_b, a, columns_a, &zero, c, n);
-  if (status != kSuccess) fail(status, fmt::format("start a {}x{}x{} matrix product", m, n, k));
+  if (status != kSuccess) check(library_, status, fmt::format("start a {}x{}x{} matrix product", m, n, k));
 }
 
 }  // namespace gradwire::trainer

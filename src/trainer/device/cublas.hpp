@@ -28,6 +28,7 @@ class CublasLibrary {
   int (*sgemm)(Handle handle, int transpose_a, int transpose_b, int m, int n, int k, const float* alpha,
                const float* a, int lda, const float* b, int ldb, const float* beta, float* c,
                int ldc) = nullptr;
+  const char* (*status_name)(int status) = nullptr;
 };
 
 /// Matrix products of row-major float32 on a stream, in float32: without TF32, which keeps 10 bits, so that a
