@@ -118,9 +118,9 @@ Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, in
 /// `hosts` counts only where several ranks share one of several: every rank of a host goes by its one link.
 /// allreduce: one-shot while (p-1) * payload_bytes * ranks of a host <= 8 KiB, then what choose_hierarchical
 /// says where hosts are shared, else the same among ranks: up to 32, two-shot for lossy codecs and for chunks
-/// (payload_bytes / p) up to 32 KiB; more, the tree for chunks under 8 KiB; ring for the rest. reduce-scatter,
-/// allgather: two-shot for lossy codecs and for payloads up to 64 KiB, up to 32 ranks, ring for the rest.
-/// broadcast, barrier: a tree, which is always the binomial one.
+/// (payload_bytes / p) up to 32 KiB; more, the tree for chunks under 8 KiB; ring for the rest.
+/// reduce-scatter, allgather: two-shot for lossy codecs and for payloads up to 64 KiB, up to 32 ranks, ring
+/// for the rest. broadcast, barrier: a tree, which is always the binomial one.
 Algorithm choose_algorithm(Collective collective, std::size_t payload_bytes, bool lossy, int ranks,
                            int hosts) noexcept;
 

@@ -72,10 +72,14 @@ std::string to_json(const PlanRequest& request, const inspect::Cluster& cluster,
   out["inside_bytes"] = simulation.inside_bytes;
   out["frames"] = simulation.frames;
   out["every_rank"] = simulation.every_rank;
-  out["cluster"] = {{"link_rate", cluster.link_rate},     {"latency", cluster.latency},
-                    {"inside_rate", cluster.inside_rate}, {"inside_latency", cluster.inside_latency},
-                    {"frame_time", cluster.frame_time},   {"plain_rate", cluster.plain_rate},
-                    {"encode_rate", cluster.encode_rate}, {"decode_rate", cluster.decode_rate},
+  out["cluster"] = {{"link_rate", cluster.link_rate},
+                    {"latency", cluster.latency},
+                    {"inside_rate", cluster.inside_rate},
+                    {"inside_latency", cluster.inside_latency},
+                    {"frame_time", cluster.frame_time},
+                    {"plain_rate", cluster.plain_rate},
+                    {"encode_rate", cluster.encode_rate},
+                    {"decode_rate", cluster.decode_rate},
                     {"cores", cluster.cores}};
   return out.dump(2) + "\n";
 }
