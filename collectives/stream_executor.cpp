@@ -25,13 +25,19 @@ StreamExecutor::StreamExecutor(bool average, StreamProgram program, Layout layou
 }
 
 void StreamExecutor::enqueue(std::span<const Buffer> buffers, compress::Stream stream,
-                             const compress::NonFiniteFlag& flag) {
+                             const compress::NonFiniteFlag& flag, bool& has_begun) {
   const Run run{buffers, stream, flag};
   for (const StreamRound& round : program_.rounds) {
-    for (auto i = round.kernels_begin; i < round.transfers_begin; ++i) put_kernels(program_.steps[i], run);
+    for (auto i = round.kernels_begin; i < round.transfers_begin; ++i) {
+      has_begun = true;
+      put_kernels(program_.steps[i], run);
+    }
     if (round.transfers_begin == round.end) continue;
     links_.begin_group();
-    for (auto i = round.transfers_begin; i < round.end; ++i) put_transfer(program_.steps[i], run);
+    for (auto i = round.transfers_begin; i < round.end; ++i) {
+      put_transfer(program_.steps[i], run);
+      has_begun = true;
+    }
     links_.end_group();
   }
   flag.gather_on(stream, frames_.get(), reinterpret_cast<const std::uint64_t*>(words_.get()),

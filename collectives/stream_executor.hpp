@@ -25,8 +25,10 @@ class StreamExecutor {
 
   /// One run, on float32 tensors of the device, which is current. It may follow another one that has not
   /// ended where the stream is the same, or waits for it. What is not finite raises the flag, when the stream
-  /// has come so far. Throws what the links throw, and Error(system, invalid_argument) of CUDA.
-  void enqueue(std::span<const Buffer> buffers, compress::Stream stream, const compress::NonFiniteFlag& flag);
+  /// has come so far. Throws what the links throw, and Error(system, invalid_argument) of CUDA. `has_begun`
+  /// becomes true before something of it may be on the stream.
+  void enqueue(std::span<const Buffer> buffers, compress::Stream stream, const compress::NonFiniteFlag& flag,
+               bool& has_begun);
 
   [[nodiscard]] const StreamProgram& program() const noexcept { return program_; }
   [[nodiscard]] const Layout& layout() const noexcept { return layout_; }

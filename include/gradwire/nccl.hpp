@@ -46,7 +46,10 @@ class GRADWIRE_EXPORT NcclPlan {
   /// ranks that they exchange frames with, and so do calls of other threads meanwhile): it begins after what
   /// is there, and what is put there later comes after it. The tensors are lent until then. All ranks start
   /// the same plans in the same order, on streams where none waits for what comes after another's. A plan may
-  /// be started again before its last run has ended.
+  /// be started again before its last run has ended. Throws Error: invalid_argument, where NCCL or CUDA
+  /// refused something and nothing of the run is on the stream, so that it may be started once more; what
+  /// wait() throws, but for non_finite. NCCL remembers what it has refused of a communicator that does not
+  /// block, and of one that does when part of a run went before: then it is Error(system).
   void start();
   /// Waits, on the host, until the last run has ended. Throws Error: timeout; peer_lost, system, what NCCL or
   /// CUDA report; non_finite. Only here it is looked whether a NaN or infinity was met, in any run since the

@@ -33,6 +33,13 @@ bool watch(Clock::time_point deadline, HasEnded has_ended) {
   return true;
 }
 
+/// An invalid_argument leaves everything as it was, and so none makes links unusable: it comes too late, or
+/// the links themselves cannot forget it.
+Error as_failure(const Error& error) {
+  if (error.code() != ErrorCode::invalid_argument) return error;
+  return {ErrorCode::system, error.what(), "then make a new communicator on all ranks"};
+}
+
 }  // namespace
 
 std::chrono::milliseconds StreamEngine::checked(std::chrono::milliseconds timeout) {
@@ -77,8 +84,9 @@ auto StreamEngine::guarded(Action action) {
     const compress::UseDevice here(device());
     return action();
   } catch (const Error& error) {
-    give_up(error);
-    throw;
+    const Error failure = as_failure(error);
+    give_up(failure);
+    throw Error(failure);
   } catch (const std::exception& error) {
     const Error failure(ErrorCode::system, error.what(), "free memory, then make a new communicator");
     give_up(failure);
@@ -87,10 +95,26 @@ auto StreamEngine::guarded(Action action) {
 }
 
 void StreamEngine::start(StreamOperation& operation) {
-  guarded([&] {
+  const auto refused = guarded([&]() -> std::optional<Error> {
     links_->check();
-    operation.enqueue();
+    try {
+      operation.enqueue();
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::invalid_argument || operation.has_begun() || !are_usable()) throw;
+      return error;
+    }
+    return std::nullopt;
   });
+  if (refused) throw Error(*refused);
+}
+
+bool StreamEngine::are_usable() const {
+  try {
+    links_->check();
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 bool StreamEngine::done(const StreamOperation& operation) {

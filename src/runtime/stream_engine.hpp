@@ -42,8 +42,9 @@ class StreamEngine {
   [[nodiscard]] int world_size() const noexcept { return links_->ranks(); }
   [[nodiscard]] int device() const noexcept { return links_->device(); }
 
-  // The next four throw what made the links fail. Whatever start(), wait() and done()
-  // throw for the first time is the links' end.
+  // The next four throw what made the links fail. Whatever start(), wait() and done() throw for the first
+  // time is the links' end, but for Error(invalid_argument) of a start() of which nothing came onto the
+  // stream.
 
   [[nodiscard]] std::unique_ptr<StreamOperation> build(collectives::Collective collective,
                                                        std::span<const OperationTensor> tensors,
@@ -61,6 +62,8 @@ class StreamEngine {
 
  private:
   void throw_failure() const;
+  /// What the links say after they have refused something.
+  [[nodiscard]] bool are_usable() const;
   /// Ends the links, unless they have ended.
   void give_up(const Error& error);
   [[nodiscard]] Error timeout_error(const StreamOperation& operation) const;

@@ -88,12 +88,13 @@ void StreamOperation::bind() {
 }
 
 void StreamOperation::enqueue() {
+  has_begun_ = false;
   try {
     for (StreamPart& part : parts_) put(part);
     end();
   } catch (...) {
     // What was put there before the failure uses the tensors until then.
-    ended_.record(stream_);
+    if (has_begun_) ended_.record(stream_);
     throw;
   }
 }
@@ -101,7 +102,7 @@ void StreamOperation::enqueue() {
 void StreamOperation::put(StreamPart& part) {
   std::ranges::copy(part.buffers, part.ran.begin());
   if (part.executor) {
-    part.executor->enqueue(part.buffers, stream_, flag_);
+    part.executor->enqueue(part.buffers, stream_, flag_, has_begun_);
   } else {
     reduce_plainly(part);
   }
@@ -111,13 +112,16 @@ void StreamOperation::put(StreamPart& part) {
 void StreamOperation::reduce_plainly(const StreamPart& part) {
   for (const collectives::Buffer& buffer : part.buffers) {
     if (buffer.residual == nullptr) continue;
+    has_begun_ = true;
     const collectives::Piece all{.count = buffer.tensor.count};
     compress::finish_sum_on_device(collectives::sum_of(buffer, all, 1.0F), buffer.work, false,
                                    {.stream = stream_});
   }
   links_.begin_group();
   for (const collectives::Buffer& buffer : part.buffers) {
-    if (buffer.tensor.count > 0) links_.all_reduce(buffer.work, buffer.tensor.count, average_, stream_);
+    if (buffer.tensor.count == 0) continue;
+    links_.all_reduce(buffer.work, buffer.tensor.count, average_, stream_);
+    has_begun_ = true;
   }
   links_.end_group();
 }

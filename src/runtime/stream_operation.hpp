@@ -38,8 +38,10 @@ class StreamOperation {
                   const OperationOptions& options, const Place& place, const std::string& codec_override,
                   transport::StreamLinks& links);
 
-  /// Puts one run on the caller's stream.
+  /// Puts one run on the caller's stream. Throws what the links and CUDA do.
   void enqueue();
+  /// Whether something of the last run, which enqueue() threw out of, may be on the stream.
+  [[nodiscard]] bool has_begun() const noexcept { return has_begun_; }
   /// The last run that was put on the stream has come to its end, and with it all before.
   [[nodiscard]] bool ended() const { return ended_.reached(); }
   /// After ended(): whether a run met something that is not finite since void_results().
@@ -77,6 +79,7 @@ class StreamOperation {
   compress::NonFiniteFlag flag_;
   collectives::DeviceNan nan_;
   compress::Event ended_;
+  bool has_begun_ = false;
 };
 
 }  // namespace gradwire::runtime

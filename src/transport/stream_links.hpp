@@ -16,7 +16,9 @@ namespace gradwire::transport {
 /// function waits for the device; the first sends between two ranks may wait until these are connected. One
 /// thread at a time may use it, but for interrupt().
 ///
-/// What they throw leaves them unusable: Error(peer_lost, system, unsupported).
+/// What they throw leaves them unusable: Error(peer_lost, system, unsupported). But where a send, a receive
+/// or a sum is refused, which is Error(invalid_argument), nothing of its group comes onto the stream, and
+/// check() knows whether they can still be used.
 class StreamLinks {
  public:
   virtual ~StreamLinks() = default;

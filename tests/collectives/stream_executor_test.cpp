@@ -68,7 +68,8 @@ class StreamWorld {
         buffers.push_back({Tensor(values, tensor.size(), DType::float32), values, feedback, feedback});
       }
       flags_[rank].clear_on(stream);
-      for (int i = 0; i < runs; ++i) executors_[rank]->enqueue(buffers, stream, flags_[rank]);
+      bool has_begun = false;
+      for (int i = 0; i < runs; ++i) executors_[rank]->enqueue(buffers, stream, flags_[rank], has_begun);
       flags_[rank].fetch_on(stream);
       ended[rank].record(stream);
     }

@@ -60,7 +60,8 @@ class NcclTest : public testing::Test {
     fake().aborted = 0;
   }
 
-  static void plant(const char* function, ncclResult_t result) {
+  static void plant(const char* function, ncclResult_t result, int calls_before = 0) {
+    fake().calls_before_failure = calls_before;
     fake().failure = result;
     fake().failing_function = function;
   }
@@ -175,11 +176,11 @@ TEST_F(NcclTest, ThrowsNonFiniteOrPropagatesIt) {
 }
 
 /// A rank's communicator that is made without Gradwire. Collective.
-ncclComm_t make_callers(const transport::NcclId& id, Communicator& ranks) {
+ncclComm_t make_callers(const transport::NcclId& id, Communicator& ranks, bool blocks = false) {
   ncclUniqueId unique{};
   std::memcpy(unique.internal, id.data(), id.size());
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-  config.blocking = 0;
+  config.blocking = blocks ? 1 : 0;
   ncclComm_t callers = nullptr;
   transport::NcclLibrary::get().comm_init_rank_config(&callers, ranks.world_size(), unique, ranks.rank(),
                                                       &config);
@@ -258,13 +259,97 @@ TEST_F(NcclTest, ThrowsWhatNcclRefusesAndLeavesItsGroup) {
     if (first) throw Error(*first);
   });
   ASSERT_TRUE(errors[0].has_value() && errors[1].has_value());
-  const bool is_first = errors[0]->code() == ErrorCode::invalid_argument;
+  const bool is_first = errors[0]->code() == ErrorCode::system;
   const auto& refused = is_first ? errors[0] : errors[1];
   const auto& waited = is_first ? errors[1] : errors[0];
-  EXPECT_EQ(refused->code(), ErrorCode::invalid_argument);
+  EXPECT_EQ(refused->code(), ErrorCode::system);
   EXPECT_THAT(refused->what(), HasSubstr("NCCL could not start a send: a fault of the test's (planted)"));
   EXPECT_EQ(waited->code(), ErrorCode::timeout);
   EXPECT_EQ(fake().aborted, 2);
+}
+
+/// What is refused before anything is on the stream, of a communicator that does not remember it.
+TEST_F(NcclTest, GoesOnAfterWhatNcclRefusedAtOnce) {
+  const transport::NcclId id = transport::make_nccl_id();
+  expect_ranks(2, [&](Communicator& communicator) {
+    ncclComm_t callers = make_callers(id, communicator, true);
+    {
+      NcclCommunicator comm(callers, {.timeout = 10s});
+      const OwnStream stream;
+      std::vector<float> values(1000, 1.0F);
+      const DeviceCopy copy(values, stream.get());
+      const OperationTensor tensor{copy.tensor(), {}, {}, {}};
+      const OperationOptions options{.stream = stream.get()};
+      std::array plans{comm.plan_allreduce(std::span(&tensor, 1), options),
+                       comm.plan_broadcast(std::span(&tensor, 1), options)};
+      const std::array functions{"ncclAllReduce", "ncclRecv"};
+      for (std::size_t i = 0; i < plans.size(); ++i) {
+        communicator.barrier();
+        if (communicator.rank() == 1) {
+          plant(functions[i], i == 0 ? ncclInvalidArgument : ncclInvalidUsage);
+          const auto error = error_of([&] { plans[i].start(); });
+          EXPECT_TRUE(error.has_value() && error->code() == ErrorCode::invalid_argument);
+        }
+        communicator.barrier();
+        plans[i].run();
+      }
+      copy.fetch(stream.get());
+      stream.wait();
+      EXPECT_EQ(values, std::vector<float>(1000, 2.0F));
+    }
+    communicator.barrier();
+    transport::NcclLibrary::get().comm_destroy(callers);
+  });
+}
+
+/// NCCL itself would refuse all that comes after it.
+TEST_F(NcclTest, GivesUpACommunicatorThatRemembersWhatWasRefused) {
+  expect_ranks(1, [](Communicator& communicator) {
+    NcclCommunicator comm(communicator, Device::cuda(0));
+    plant("ncclAllReduce", ncclInvalidArgument);
+    const auto first = error_of([&] { reduce(comm, 1000, "none"); });
+    ASSERT_TRUE(first.has_value());
+    EXPECT_EQ(first->code(), ErrorCode::system);
+    EXPECT_THAT(first->what(), HasSubstr("NCCL could not start an allreduce"));
+    const auto second = error_of([&] { reduce(comm, 1000, "none"); });
+    ASSERT_TRUE(second.has_value());
+    EXPECT_STREQ(second->what(), first->what());
+  });
+  EXPECT_EQ(fake().aborted, 1);
+}
+
+/// Other ranks would wait for the rest, or tensors and residuals have changed. Of a group NCCL tells only
+/// that it has failed.
+TEST_F(NcclTest, GivesUpACommunicatorThatRefusesThePartsOfARunThatHasBegun) {
+  for (const bool after_kernels : {true, false}) {
+    const transport::NcclId id = transport::make_nccl_id();
+    expect_ranks(2, [&](Communicator& communicator) {
+      ncclComm_t callers = make_callers(id, communicator, true);
+      if (communicator.rank() == 0) {
+        NcclCommunicator comm(callers);
+        const OwnStream stream;
+        std::vector<float> values(1000, 1.0F);
+        const DeviceCopy copy(values, stream.get());
+        const DeviceCopy other(values, stream.get());
+        stream.wait();
+        const std::array tensors{OperationTensor{copy.tensor(), {}, {}, {}},
+                                 OperationTensor{other.tensor(), {}, {}, {}}};
+        NcclPlan plan =
+            comm.plan_allreduce(tensors, {.codec = after_kernels ? "fp16" : "none", .stream = stream.get()});
+        if (after_kernels) {
+          plant("ncclSend", ncclInvalidUsage);
+        } else {
+          plant("ncclAllReduce", ncclInvalidUsage, 1);
+        }
+        const auto first = error_of([&] { plan.start(); });
+        EXPECT_TRUE(first.has_value() && first->code() == ErrorCode::system) << after_kernels;
+        EXPECT_THROW(plan.start(), Error);
+      }
+      communicator.barrier();
+      transport::NcclLibrary::get().comm_abort(callers);
+    });
+    SetUp();
+  }
 }
 
 TEST_F(NcclTest, ThrowsWhatNcclFindsOutLater) {

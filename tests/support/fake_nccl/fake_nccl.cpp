@@ -34,7 +34,7 @@ int last_id = 0;
 ncclResult_t planted(const char* function) {
   const std::lock_guard lock(mutex);
   FakeNccl& fake = *fake_nccl();
-  if (fake.failing_function != function) return ncclSuccess;
+  if (fake.failing_function != function || fake.calls_before_failure-- > 0) return ncclSuccess;
   fake.failing_function.clear();
   return fake.failure;
 }
@@ -45,7 +45,9 @@ struct ncclComm {  // NOLINT(readability-identifier-naming)
   std::shared_ptr<World> world;
   int rank = 0;
   int ranks = 1;
+  bool blocks = false;
   std::atomic<int> busy{0};
+  std::atomic<ncclResult_t> remembered{ncclSuccess};
 };
 
 namespace {
@@ -60,6 +62,7 @@ struct Group {
 };
 thread_local int depth = 0;
 thread_local std::shared_ptr<Group> group;
+thread_local ncclResult_t group_error = ncclSuccess;
 
 Group& gathered(ncclComm_t comm, cudaStream_t stream) {
   if (!group) group = std::make_shared<Group>();
@@ -70,15 +73,22 @@ Group& gathered(ncclComm_t comm, cudaStream_t stream) {
 
 ncclResult_t launch() {
   const auto all = std::exchange(group, nullptr);
+  if (const auto error = std::exchange(group_error, ncclSuccess); error != ncclSuccess) return error;
   if (!all) return ncclSuccess;
-  all->comm->busy = kBusyAnswers;
+  if (!all->comm->blocks) all->comm->busy = kBusyAnswers;
   fake_nccl()->put_on(all->stream, [all, world = all->comm->world, rank = all->comm->rank] {
     std::vector<std::pair<EmulatedRoom::Route, EmulatedRoom::Offer*>> sends;
     for (auto& [route, offer] : all->sends) sends.emplace_back(route, &offer);
     world->room.exchange(rank, sends, all->receives);
     for (const auto& sum : all->sums) sum();
   });
-  return ncclInProgress;
+  return all->comm->blocks ? ncclSuccess : ncclInProgress;
+}
+
+ncclResult_t refuse(ncclComm_t comm, ncclResult_t result) {
+  if (depth > 0) group_error = result;
+  if (!comm->blocks) comm->remembered = result;
+  return result;
 }
 
 ncclResult_t launch_if_alone() { return depth == 0 ? launch() : ncclSuccess; }
@@ -116,15 +126,19 @@ EXPORTED ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
 EXPORTED ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank,
                                              ncclConfig_t* config) {
   if (const auto result = planted("ncclCommInitRankConfig"); result != ncclSuccess) return result;
-  if (config->blocking != 0 || id.internal[100] != -1) return ncclInvalidArgument;
+  if (id.internal[100] != -1) return ncclInvalidArgument;
   int number = 0;
   std::memcpy(&number, id.internal, sizeof number);
-  const std::lock_guard lock(mutex);
-  auto& world = worlds[number];
-  if (!world) world = std::make_shared<World>(ranks);
-  *comm = new ncclComm{.world = world, .rank = rank, .ranks = ranks};
-  ++world->arrived;
-  return ncclInProgress;
+  {
+    const std::lock_guard lock(mutex);
+    auto& world = worlds[number];
+    if (!world) world = std::make_shared<World>(ranks);
+    *comm = new ncclComm{.world = world, .rank = rank, .ranks = ranks, .blocks = config->blocking != 0};
+  }
+  ++(*comm)->world->arrived;
+  if (!(*comm)->blocks) return ncclInProgress;
+  while ((*comm)->world->arrived < ranks) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  return ncclSuccess;
 }
 
 EXPORTED ncclResult_t ncclCommFinalize(ncclComm_t comm) {
@@ -152,6 +166,7 @@ EXPORTED ncclResult_t ncclCommAbort(ncclComm_t comm) {
 EXPORTED ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
   const std::lock_guard lock(mutex);
   *state = fake_nccl()->async_error;
+  if (*state == ncclSuccess) *state = comm->remembered;
   if (comm->world->arrived < comm->ranks || fake_nccl()->is_stuck) *state = ncclInProgress;
   if (comm->busy > 0) {
     --comm->busy;
@@ -181,7 +196,7 @@ EXPORTED ncclResult_t ncclGroupEnd() { return --depth == 0 ? launch() : ncclSucc
 
 EXPORTED ncclResult_t ncclSend(const void* bytes, std::size_t count, ncclDataType_t type, int peer,
                                ncclComm_t comm, cudaStream_t stream) {
-  if (const auto result = planted("ncclSend"); result != ncclSuccess) return result;
+  if (const auto result = planted("ncclSend"); result != ncclSuccess) return refuse(comm, result);
   if (type != ncclUint8) return ncclInvalidArgument;
   gathered(comm, stream)
       .sends.push_back({{comm->rank, peer}, {.bytes = static_cast<const std::byte*>(bytes), .count = count}});
@@ -190,6 +205,7 @@ EXPORTED ncclResult_t ncclSend(const void* bytes, std::size_t count, ncclDataTyp
 
 EXPORTED ncclResult_t ncclRecv(void* bytes, std::size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                                cudaStream_t stream) {
+  if (const auto result = planted("ncclRecv"); result != ncclSuccess) return refuse(comm, result);
   if (type != ncclUint8) return ncclInvalidArgument;
   gathered(comm, stream).receives.push_back({{peer, comm->rank}, static_cast<std::byte*>(bytes), count});
   return launch_if_alone();
@@ -197,6 +213,7 @@ EXPORTED ncclResult_t ncclRecv(void* bytes, std::size_t count, ncclDataType_t ty
 
 EXPORTED ncclResult_t ncclAllReduce(const void* from, void* to, std::size_t count, ncclDataType_t type,
                                     ncclRedOp_t operation, ncclComm_t comm, cudaStream_t stream) {
+  if (const auto result = planted("ncclAllReduce"); result != ncclSuccess) return refuse(comm, result);
   if (type != ncclFloat32 || from != to) return ncclInvalidArgument;
   gathered(comm, stream)
       .sums.push_back([world = comm->world, rank = comm->rank, values = static_cast<float*>(to), count,

@@ -11,9 +11,11 @@
 struct FakeNccl {
   /// Puts work on an emulated stream.
   std::function<void(cudaStream_t, std::function<void()>)> put_on;
-  /// What the next call of a function answers, in any thread, without doing anything.
+  /// What a next call of a function answers, in any thread, without doing anything. Where that belongs to a
+  /// group, nothing of it will be done, and a communicator that does not block remembers it.
   std::string failing_function;
   ncclResult_t failure = ncclSuccess;
+  int calls_before_failure = 0;
   /// What all communicators find out.
   std::atomic<ncclResult_t> async_error{ncclSuccess};
   /// NCCL waits for ranks to connect, and says so whenever it is asked.
