@@ -28,12 +28,14 @@ std::vector<float> exchange_versions(Communicator& ranks, float own) {
   return versions;
 }
 
-/// Throws on all ranks alike where they cannot be connected, on those that know why saying that.
-void require_nccl_everywhere(Communicator& ranks, Device device, runtime::StreamEngine::Options& options) {
+/// The options, checked. Throws on all ranks alike where they cannot be connected, on those that know why
+/// saying that.
+runtime::StreamEngine::Options require_nccl_everywhere(Communicator& ranks, Device device,
+                                                       runtime::StreamEngine::Options options) {
   std::optional<Error> reason;
   float own = 0;
   try {
-    options.check(ranks.world_size());
+    options = options.checked(ranks.world_size());
     if (device.is_host()) {
       throw Error(ErrorCode::invalid_argument, "NCCL was to connect ranks on the host",
                   "name the CUDA device of this rank: Device::cuda(0)");
@@ -59,6 +61,7 @@ void require_nccl_everywhere(Communicator& ranks, Device device, runtime::Stream
                 versions[rank] == 0 ? "see what that rank says" : "install the same version everywhere",
                 static_cast<int>(rank));
   }
+  return options;
 }
 
 /// Rank 0's, by way of floats that hold a byte each.
@@ -177,14 +180,14 @@ NcclCommunicator::NcclCommunicator(ncclComm* communicator, const NcclOptions& op
           runtime::StreamEngine::Options{options.hosts, {}, options.timeout})) {}
 
 NcclCommunicator::NcclCommunicator(Communicator& ranks, Device device, const NcclOptions& options) {
-  runtime::StreamEngine::Options checked{options.hosts.empty() ? ranks.hosts() : options.hosts,
-                                         ranks.engine_->options().codec, options.timeout};
-  require_nccl_everywhere(ranks, device, checked);
+  const auto checked = require_nccl_everywhere(ranks, device,
+                                               {options.hosts.empty() ? ranks.hosts() : options.hosts,
+                                                ranks.engine_->options().codec, options.timeout});
   const transport::NcclId id = agree_on_id(ranks);
   const compress::UseDevice here(device.number());
   engine_ = std::make_shared<runtime::StreamEngine>(
       transport::make_nccl_links(id, ranks.rank(), ranks.world_size(), device.number(), checked.timeout),
-      std::move(checked));
+      checked);
 }
 
 int NcclCommunicator::rank() const noexcept { return engine_->rank(); }

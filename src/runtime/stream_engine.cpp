@@ -47,19 +47,19 @@ std::chrono::milliseconds StreamEngine::checked(std::chrono::milliseconds timeou
   throw Error(ErrorCode::invalid_argument, "a timeout that is not positive", "pass a time greater than zero");
 }
 
-void StreamEngine::Options::check(int ranks) {
-  timeout = checked(timeout);
+StreamEngine::Options StreamEngine::Options::checked(int ranks) const {
+  Options all = *this;
+  all.timeout = StreamEngine::checked(timeout);
   if (!hosts.empty() && hosts.size() != static_cast<std::size_t>(ranks)) {
     throw Error(ErrorCode::invalid_argument, fmt::format("{} ranks and the hosts of {}", ranks, hosts.size()),
                 "number the host of each rank, or leave them away");
   }
   if (!codec.empty()) (void)compress::make_codec(codec);
+  return all;
 }
 
-StreamEngine::StreamEngine(std::unique_ptr<transport::StreamLinks> links, Options options)
-    : links_(std::move(links)), options_(std::move(options)) {
-  options_.check(links_->ranks());
-}
+StreamEngine::StreamEngine(std::unique_ptr<transport::StreamLinks> links, const Options& options)
+    : links_(std::move(links)), options_(options.checked(links_->ranks())) {}
 
 StreamEngine::~StreamEngine() = default;
 

@@ -22,8 +22,8 @@ namespace gradwire::runtime {
 class StreamEngine {
  public:
   struct Options {
-    /// Shortens a timeout that is longer than any. Throws Error(invalid_argument).
-    void check(int ranks);
+    /// The same with a timeout that is not longer than any. Throws Error(invalid_argument).
+    [[nodiscard]] Options checked(int ranks) const;
 
     std::vector<int> hosts;  ///< [rank], as in collectives::Topology
     std::string codec;       ///< as CommunicatorOptions::codec
@@ -33,7 +33,7 @@ class StreamEngine {
   [[nodiscard]] static std::chrono::milliseconds checked(std::chrono::milliseconds timeout);
 
   /// Throws Error(invalid_argument).
-  StreamEngine(std::unique_ptr<transport::StreamLinks> links, Options options);
+  StreamEngine(std::unique_ptr<transport::StreamLinks> links, const Options& options);
   ~StreamEngine();
   StreamEngine(const StreamEngine&) = delete;
   StreamEngine& operator=(const StreamEngine&) = delete;
