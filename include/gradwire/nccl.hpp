@@ -100,12 +100,14 @@ class GRADWIRE_EXPORT NcclCommunicator {
   /// it at the same time. After a failure the caller has to ncclCommAbort() it before plans go, which wait
   /// some seconds, all together, for what they have on streams to end, and leave it there where it does not;
   /// wait() does not wait for that. One that blocks (ncclConfig_t::blocking) may wait inside of NCCL for
-  /// ever: then nothing here ends that, and ncclCommAbort() comes before abort(). Throws Error:
-  /// invalid_argument for a communicator that NCCL does not take, unsupported.
+  /// ever: then nothing here ends that, and ncclCommAbort() comes before abort(). Codecs are replaced as the
+  /// environment says (GRADWIRE_CODEC). Throws Error: invalid_argument for a communicator that NCCL does not
+  /// take, unsupported.
   explicit NcclCommunicator(ncclComm* communicator, const NcclOptions& options = {});
   /// Collective over `ranks`: an NCCL communicator of their devices, one each, that is this one's own. They
-  /// meet by `ranks`, which is not used afterwards. Where one of them has no NCCL, or another version than
-  /// rank 0, there is Error(unsupported) on all, naming it. Throws Error: that, timeout, peer_lost, system.
+  /// meet by `ranks`, which is not used afterwards; its CommunicatorOptions::codec counts here, too. Where
+  /// one of them has no NCCL, or another version than rank 0, there is Error(unsupported) on all, naming it.
+  /// Throws Error: that, timeout, peer_lost, system.
   NcclCommunicator(Communicator& ranks, Device device, const NcclOptions& options = {});
 
   [[nodiscard]] int rank() const noexcept;

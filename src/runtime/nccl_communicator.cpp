@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "base/environment.hpp"
 #include "collectives/resolve.hpp"
 #include "compress/cuda/device.hpp"
 #include "gradwire/error.hpp"
@@ -177,7 +178,7 @@ void NcclPlan::swap_residuals() { state().operation->swap_residuals(); }
 NcclCommunicator::NcclCommunicator(ncclComm* communicator, const NcclOptions& options)
     : engine_(std::make_shared<runtime::StreamEngine>(
           transport::adopt_nccl_links(communicator, runtime::StreamEngine::checked(options.timeout)),
-          runtime::StreamEngine::Options{options.hosts, {}, options.timeout})) {}
+          runtime::StreamEngine::Options{options.hosts, base::Environment::read().codec, options.timeout})) {}
 
 NcclCommunicator::NcclCommunicator(Communicator& ranks, Device device, const NcclOptions& options) {
   const auto checked = require_nccl_everywhere(ranks, device,

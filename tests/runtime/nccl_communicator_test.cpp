@@ -10,6 +10,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <optional>
 #include <string>
@@ -206,6 +207,33 @@ TEST_F(NcclTest, UsesACommunicatorOfTheCallersAndLeavesItToHim) {
   const auto error = error_of([] { const NcclCommunicator none(nullptr); });
   ASSERT_TRUE(error.has_value());
   EXPECT_EQ(error->code(), ErrorCode::invalid_argument);
+}
+
+/// Whoever has made the communicator.
+TEST_F(NcclTest, UsesTheCodecOfTheEnvironment) {
+  const transport::NcclId id = transport::make_nccl_id();
+  ::setenv("GRADWIRE_CODEC", "none", 1);
+  expect_ranks(
+      2,
+      [&](Communicator& communicator) {
+        ncclComm_t callers = make_callers(id, communicator);
+        {
+          const std::array comms{NcclCommunicator(callers), NcclCommunicator(communicator, Device::cuda(0))};
+          const OwnStream stream;
+          std::vector<float> values(1000, 1.0F);
+          const DeviceCopy copy(values, stream.get());
+          stream.wait();
+          const OperationTensor tensor{copy.tensor(), {}, {}, {}};
+          for (NcclCommunicator comm : comms) {
+            const OperationOptions options{.codec = "fp16", .stream = stream.get()};
+            EXPECT_EQ(comm.plan_allreduce(std::span(&tensor, 1), options).algorithm(), "nccl");
+          }
+        }
+        communicator.barrier();
+        transport::NcclLibrary::get().comm_destroy(callers);
+      },
+      [](CommunicatorOptions& options) { options.codec = Communicator::options_from_environment().codec; });
+  ::unsetenv("GRADWIRE_CODEC");
 }
 
 /// Whoever can't take part says why, and the others who it is.
