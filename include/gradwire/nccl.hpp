@@ -69,7 +69,8 @@ class GRADWIRE_EXPORT NcclPlan {
   [[nodiscard]] bool non_finite() const;
   /// Bytes that one run gives NCCL to send to other ranks, without those of NCCL's own allreduce.
   [[nodiscard]] std::uint64_t wire_bytes() const;
-  /// That of the largest part when tensors use different codecs; "nccl" where NCCL does it all.
+  /// As Plan::algorithm(): that of the largest part, in bytes that travel, when tensors use different codecs.
+  /// "nccl" where that is left to NCCL.
   [[nodiscard]] std::string algorithm() const;
   /// As Plan::owned().
   [[nodiscard]] std::pair<std::size_t, std::size_t> owned(std::size_t index) const;

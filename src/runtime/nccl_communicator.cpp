@@ -146,12 +146,7 @@ std::uint64_t NcclPlan::wire_bytes() const {
 
 std::string NcclPlan::algorithm() const {
   const auto& operation = *state().operation;
-  const auto size = [](const runtime::StreamPart& part) {
-    std::size_t bytes = 0;
-    for (const auto& buffer : part.buffers) bytes += buffer.tensor.bytes();
-    return bytes;
-  };
-  const auto largest = std::ranges::max_element(operation.parts(), {}, size);
+  const auto largest = std::ranges::max_element(operation.parts(), {}, &runtime::StreamPart::payload_bytes);
   if (largest == operation.parts().end()) return "none";
   if (!largest->executor) return "nccl";
   return std::string(collectives::algorithm_name(operation.collective(), largest->algorithm));

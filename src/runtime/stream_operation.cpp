@@ -71,9 +71,10 @@ void StreamOperation::add_part(CodecGroup group, Collective collective, const Op
   part.ran.resize(part.tensors.size());
   part.algorithm =
       collectives::resolve_algorithm(collective, options.algorithm, *codec, counts, place.ranks, place.hosts);
+  part.payload_bytes = collectives::total_payload(counts, *codec);
+  if (codec->identity() && collective == Collective::allreduce) return;
   const auto schedule = collectives::make_schedule(collective, part.algorithm, place.ranks, options.root,
                                                    place.hosts, {.begin = place.rank, .end = place.rank + 1});
-  if (codec->identity() && collective == Collective::allreduce) return;
   auto layout = collectives::lay_out_for_stream(counts, *codec, schedule.chunk_count);
   auto program = collectives::compile_for_stream(schedule, layout, *codec, place.rank);
   part.executor.emplace(average_, std::move(program), std::move(layout), codec, links_);

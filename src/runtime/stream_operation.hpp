@@ -20,7 +20,8 @@ namespace gradwire::runtime {
 
 /// The tensors of an operation that share a codec.
 struct StreamPart {
-  collectives::Algorithm algorithm = collectives::Algorithm::ring;
+  collectives::Algorithm algorithm = collectives::Algorithm::ring;  ///< not of one without an executor
+  std::size_t payload_bytes = 0;                                    ///< of all its tensors, encoded once
   /// Nothing: an allreduce of plain tensors, which the links do by themselves.
   std::optional<collectives::StreamExecutor> executor;
   std::vector<std::uint32_t> tensors;

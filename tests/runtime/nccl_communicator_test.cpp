@@ -148,6 +148,26 @@ TEST_F(NcclTest, LeavesPlainAllreducesToNccl) {
   });
 }
 
+/// A tensor that is large until it is encoded is not what most bytes are of.
+TEST_F(NcclTest, NamesTheAlgorithmOfMostBytes) {
+  expect_ranks(2, [](Communicator& communicator) {
+    NcclCommunicator comm(communicator, Device::cuda(0));
+    const OwnStream stream;
+    std::vector<float> values(40'000);
+    const DeviceCopy copy(values, stream.get());
+    stream.wait();
+    for (const std::size_t plain : {100, 8'000}) {
+      const OperationTensor encoded{Tensor(copy.data(), 32'000, DType::float32, Device::cuda(0)), {}, {}, {}};
+      const OperationTensor raw{
+          Tensor(copy.data() + 32'000, plain, DType::float32, Device::cuda(0)), {}, {}, "none"};
+      const std::array on_device{encoded, raw};
+      const NcclPlan plan = comm.plan_allreduce(
+          on_device, {.codec = "onebit", .algorithm = "two-shot", .stream = stream.get()});
+      EXPECT_EQ(plan.algorithm(), plain == 100 ? "two-shot" : "nccl");
+    }
+  });
+}
+
 TEST_F(NcclTest, ThrowsNonFiniteOrPropagatesIt) {
   for (const OnNonFinite on : {OnNonFinite::error, OnNonFinite::propagate}) {
     const auto errors = run_ranks(2, [&](Communicator& communicator) {

@@ -172,6 +172,24 @@ TEST(StreamEngine, AddsResidualsToPlainSums) {
   });
 }
 
+/// The steps of an algorithm that nobody takes are not listed: here they would be too many.
+TEST(StreamEngine, LeavesPlainSumsToTheLinksHoweverManyRanksThereAre) {
+  constexpr int kRanks = 50'000;
+  const OwnStream stream;
+  std::vector<float> values(10);
+  const DeviceCopy copy(values, stream.get());
+  stream.wait();
+  StreamEngine engine(
+      std::make_unique<EmulatedLinks>(std::make_shared<EmulatedRoom>(kRanks), kRanks - 1, kRanks), {});
+  const OperationTensor tensor{copy.tensor(), {}, {}, {}};
+  const OperationOptions options{.algorithm = "one-shot", .stream = stream.get()};
+  Built plain(engine, Collective::allreduce, std::span(&tensor, 1), options);
+  EXPECT_FALSE(plain->parts().front().executor.has_value());
+  EXPECT_THROW((void)engine.build(Collective::allreduce, std::span(&tensor, 1),
+                                  {.codec = "fp16", .algorithm = "one-shot", .stream = stream.get()}),
+               Error);
+}
+
 /// A rank's part of a reduce-scatter, gathered again, is the allreduce; a broadcast takes the root's.
 TEST(StreamEngine, ScattersGathersAndBroadcasts) {
   for (const char* codec : {"none", "fp16"}) {
