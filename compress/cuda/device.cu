@@ -285,10 +285,4 @@ void NonFiniteFlag::gather_on(Stream stream, std::byte* base, const std::uint64_
                 word());
 }
 
-bool NonFiniteFlag::raised() const noexcept {
-  std::uint32_t word = 0;
-  std::memcpy(&word, host_.get(), sizeof word);
-  return word != 0;
-}
-
 }  // namespace gradwire::compress

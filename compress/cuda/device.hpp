@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -140,7 +141,11 @@ class NonFiniteFlag {
   /// `offsets`, in bytes. Both are memory of the current device, one kernel goes onto the stream.
   void gather_on(Stream stream, std::byte* base, const std::uint64_t* offsets, std::size_t count) const;
   /// What was fetched; the stream has passed that point.
-  [[nodiscard]] bool raised() const noexcept;
+  [[nodiscard]] bool raised() const noexcept {
+    std::uint32_t word = 0;
+    std::memcpy(&word, host_.get(), sizeof word);
+    return word != 0;
+  }
 
  private:
   DeviceMemory device_;

@@ -53,7 +53,6 @@ void NonFiniteFlag::gather_on(Stream /*stream*/, std::byte* /*base*/, const std:
                               std::size_t /*count*/) const {
   refuse();
 }
-bool NonFiniteFlag::raised() const noexcept { return false; }
 
 void load_finish_sum_kernels() { refuse(); }
 void start_finish_sum(const Encode& /*in*/, float* /*result*/, bool /*look*/, const Launch& /*launch*/) {
