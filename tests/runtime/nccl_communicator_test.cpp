@@ -49,10 +49,14 @@ FakeNccl& fake() {
 /// The tests for real devices run here as well, as one rank, and know nothing of the fake.
 const FakeNccl& for_all_tests = fake();  // NOLINT(cert-err58-cpp): the program is of no use without it
 
+/// A test that tells the fake what to do. The other suite of this program knows nothing of it, and runs
+/// before or after: it finds a fake that works, and may leave one that has counted.
 class NcclTest : public testing::Test {
  protected:
-  void TearDown() override { SetUp(); }  // the other suite knows nothing of this
-  void SetUp() override {
+  void SetUp() override { renew_fake(); }
+  void TearDown() override { renew_fake(); }
+
+  static void renew_fake() {
     fake().failing_function.clear();
     fake().async_error = ncclSuccess;
     fake().is_stuck = false;
@@ -121,7 +125,7 @@ TEST_F(NcclTest, HasTheBitsOfTheCommunicatorThatItIsMadeWith) {
     });
     EXPECT_EQ(fake().destroyed, ranks);
     EXPECT_EQ(fake().aborted, 0);
-    SetUp();
+    renew_fake();
   }
 }
 
@@ -396,7 +400,7 @@ TEST_F(NcclTest, GivesUpACommunicatorThatRefusesThePartsOfARunThatHasBegun) {
       communicator.barrier();
       transport::NcclLibrary::get().comm_abort(callers);
     });
-    SetUp();
+    renew_fake();
   }
 }
 
@@ -519,6 +523,7 @@ TEST_F(NcclTest, EndsInTimeWhereAnAbortOfNcclsDoesNot) {
     }
     EXPECT_LT(took(), 3s) << "they waited for the abort";
     for (NcclPlan& plan : stuck.plans()) EXPECT_THROW(plan.wait(), Error);
+    EXPECT_GT(took(), 4s) << "tensors may be in use";
     EXPECT_LT(took(), 9s) << "each waited for the abort";
     comm.reset();
     fake().is_abort_stuck = false;
