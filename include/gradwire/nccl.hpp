@@ -92,9 +92,9 @@ class GRADWIRE_EXPORT NcclPlan {
 /// Copies refer to the same communicator, and so do its plans; the last of them to go ends it.
 ///
 /// After a failure, abort() and wait(), and plans and communicators that go, take seconds in all. NCCL itself
-/// sets no bound to ncclCommAbort() and ncclCommDestroy(), so these are called in a thread of their own,
-/// which is left there where they do not return; streams may then never come to their ends, and what plans
-/// hold on the device is not freed.
+/// sets no bound to ncclCommAbort(), so that is called in a thread of its own, which is left there where it
+/// does not return; streams may then never come to their ends, and what plans hold on the device is not
+/// freed.
 class GRADWIRE_EXPORT NcclCommunicator {
  public:
   /// On an ncclComm_t of the caller's, which stays his: it outlives this and its plans, and nobody else uses
@@ -108,7 +108,7 @@ class GRADWIRE_EXPORT NcclCommunicator {
   /// Collective over `ranks`: an NCCL communicator of their devices, one each, that is this one's own. They
   /// meet by `ranks`, which is not used afterwards; its CommunicatorOptions::codec counts here, too. Where
   /// one of them has no NCCL, or another version than rank 0, there is Error(unsupported) on all, naming it.
-  /// Throws Error: that, timeout, peer_lost, system.
+  /// Throws Error: that, invalid_argument (ranks that share a device, too), timeout, peer_lost, system.
   NcclCommunicator(Communicator& ranks, Device device, const NcclOptions& options = {});
 
   [[nodiscard]] int rank() const noexcept;

@@ -53,7 +53,12 @@ NcclCommLinks::NcclCommLinks(const NcclLibrary& library, ncclComm_t communicator
 NcclCommLinks::~NcclCommLinks() {
   if (!is_ours_ || communicator_ == nullptr) return;
   const ncclResult_t end = settled(library_.comm_finalize(communicator_), Clock::now() + kFinalPatience);
-  give_back(end == ncclSuccess ? library_.comm_destroy : library_.comm_abort);
+  // What has been finalized is freed without waiting for anybody.
+  if (end == ncclSuccess) {
+    (void)library_.comm_destroy(communicator_);
+  } else {
+    (void)abort();
+  }
 }
 
 void NcclCommLinks::begin_group() {
@@ -91,18 +96,15 @@ void NcclCommLinks::check() {
 
 bool NcclCommLinks::abort() noexcept {
   if (!is_ours_) return false;
-  if (communicator_ != nullptr) give_back(library_.comm_abort);
-  return true;
-}
-
-void NcclCommLinks::give_back(ncclResult_t (*end)(ncclComm_t)) noexcept {
   ncclComm_t const communicator = std::exchange(communicator_, nullptr);
+  if (communicator == nullptr) return true;
   try {
-    ending_.emplace(end, communicator);
+    abort_.emplace(library_, communicator);
   } catch (const std::exception&) {
     // There is no other thread to be had.
-    (void)end(communicator);
+    (void)library_.comm_abort(communicator);
   }
+  return true;
 }
 
 void NcclCommLinks::require(ncclResult_t result, const char* doing) {

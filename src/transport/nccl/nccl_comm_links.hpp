@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <optional>
 
-#include "transport/nccl/nccl_ending.hpp"
+#include "transport/nccl/nccl_abort.hpp"
 #include "transport/nccl/nccl_library.hpp"
 #include "transport/nccl/nccl_links.hpp"
 #include "transport/stream_links.hpp"
@@ -44,13 +44,11 @@ class NcclCommLinks final : public StreamLinks {
   void require(ncclResult_t result, const char* doing);
   /// What it answers when it is no longer busy; ncclInProgress after the deadline, or when interrupted.
   [[nodiscard]] ncclResult_t settled(ncclResult_t result, Clock::time_point deadline) const;
-  /// Takes the communicator to its end, by ncclCommAbort() or ncclCommDestroy().
-  void give_back(ncclResult_t (*end)(ncclComm_t)) noexcept;
   /// Why it is still ncclInProgress.
   [[nodiscard]] Error unsettled(const char* doing) const;
 
   const NcclLibrary& library_;
-  ncclComm_t communicator_ = nullptr;  ///< null: given back
+  ncclComm_t communicator_ = nullptr;  ///< null: aborted
   bool is_ours_;
   std::chrono::milliseconds timeout_;
   std::atomic<bool> is_interrupted_{false};
@@ -58,7 +56,7 @@ class NcclCommLinks final : public StreamLinks {
   int rank_ = 0;
   int ranks_ = 1;
   int device_ = 0;
-  std::optional<NcclEnding> ending_;
+  std::optional<NcclAbort> abort_;
 };
 
 }  // namespace gradwire::transport

@@ -1,4 +1,4 @@
-#include "transport/nccl/nccl_ending.hpp"
+#include "transport/nccl/nccl_abort.hpp"
 
 #include <memory>
 
@@ -11,18 +11,19 @@ constexpr std::chrono::seconds kPatience{5};
 
 }  // namespace
 
-NcclEnding::NcclEnding(ncclResult_t (*end)(ncclComm_t), ncclComm_t communicator)
+NcclAbort::NcclAbort(const NcclLibrary& library, ncclComm_t communicator)
     : deadline_(std::chrono::steady_clock::now() + kPatience) {
   // It may outlive this.
   const auto promise = std::make_shared<std::promise<void>>();
   ended_ = promise->get_future();
-  thread_ = base::start_background_thread("the end of an NCCL communicator", [=] {
-    (void)end(communicator);
-    promise->set_value();
-  });
+  thread_ =
+      base::start_background_thread("the abort of an NCCL communicator", [=, abort = library.comm_abort] {
+        (void)abort(communicator);
+        promise->set_value();
+      });
 }
 
-NcclEnding::~NcclEnding() {
+NcclAbort::~NcclAbort() {
   if (ended_.wait_until(deadline_) == std::future_status::ready) {
     thread_.join();
   } else {
