@@ -32,7 +32,7 @@ Algorithm resolve_algorithm(Collective collective, std::string_view algorithm, c
   const int nodes = hosts.empty() ? ranks : *std::ranges::max_element(hosts) + 1;
   if (algorithm != "auto" && algorithm != "hierarchical") return parse_algorithm(algorithm);
   const std::size_t payload = total_payload(counts, codec);
-  if (algorithm == "hierarchical") return choose_hierarchical(payload, codec.lossy(), nodes);
+  if (algorithm == "hierarchical") return choose_hierarchical(payload, codec.lossy(), ranks, nodes);
   return choose_algorithm(collective, payload, codec.lossy(), ranks, nodes);
 }
 

@@ -17,9 +17,13 @@ constexpr std::array kCollectives{Collective::allreduce, Collective::reduce_scat
 constexpr std::size_t kOneShotBytes = 8 * 1024;  ///< that the ranks of a host send in all
 constexpr std::size_t kTwoShotScatterBytes =
     64 * 1024;                     ///< payload up to which a plain reduce-scatter saves hops
-constexpr int kTwoShotRanks = 32;  ///< beyond, p-1 messages a rank and shot cost more than hops
-constexpr std::size_t kTwoShotChunk = 32 * 1024;  ///< plain payload up to which they save more than they clog
-constexpr std::size_t kTreeChunk = 8 * 1024;      ///< payload under which 2(p-1) hops cost more than bytes
+constexpr int kTwoShotRanks = 32;  ///< beyond, a reduce-scatter's p-1 messages a rank cost more than hops
+
+// What the cost model finds quickest at 1 and 10 Gb/s, of tensors of 4 KiB to 64 MiB among up to 512 ranks.
+constexpr std::size_t kLeastTwoShotFrame = 256;  ///< for each rank at a link: smaller ones cost more than hops
+constexpr int kTwoShotAnyway = 64;               ///< parties with one rank each, whose frames are few
+/// Plain chunks up to which two-shot gains time over the ring, which does not have all send to one at once.
+constexpr std::size_t kMostTwoShotChunk = 32 * 1024;
 
 bool rooted(Collective collective) {
   return collective == Collective::broadcast || collective == Collective::barrier;
@@ -29,14 +33,17 @@ bool chunk_per_rank(Algorithm algorithm) {
   return algorithm != Algorithm::tree && algorithm != Algorithm::one_shot && !is_hierarchical(algorithm);
 }
 
-/// For an allreduce among as many parties, ranks or hosts, as have a link of their own.
-Algorithm choose_between(std::size_t payload_bytes, bool lossy, int parties) {
-  const std::size_t chunk = payload_bytes / static_cast<std::size_t>(std::max(parties, 1));
-  if (parties <= kTwoShotRanks) {
-    return lossy || chunk <= kTwoShotChunk ? Algorithm::two_shot : Algorithm::ring;
-  }
-  return chunk < kTreeChunk ? Algorithm::tree : Algorithm::ring;
+/// For an allreduce among `parties` with a link of their own each, which `sharers` ranks share.
+Algorithm choose_between(std::size_t payload_bytes, bool lossy, int parties, int sharers) {
+  const auto links = static_cast<std::size_t>(std::max(parties, 1));
+  const auto each = static_cast<std::size_t>(sharers);
+  const bool too_long = 2 * links * links * each > kMaxTransfers;
+  const bool small = payload_bytes / (links * each) < kLeastTwoShotFrame * each;
+  if (too_long || (small && (sharers > 1 || parties > kTwoShotAnyway))) return Algorithm::tree;
+  return lossy || payload_bytes / links <= kMostTwoShotChunk ? Algorithm::two_shot : Algorithm::ring;
 }
+
+int ranks_of_a_host(int ranks, int hosts) { return hosts > 0 ? (ranks + hosts - 1) / hosts : 1; }
 
 }  // namespace
 
@@ -134,8 +141,8 @@ Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, in
   return scheduled(make_topology(algorithm, ranks, hosts));
 }
 
-Algorithm choose_hierarchical(std::size_t payload_bytes, bool lossy, int hosts) noexcept {
-  switch (choose_between(payload_bytes, lossy, hosts)) {
+Algorithm choose_hierarchical(std::size_t payload_bytes, bool lossy, int ranks, int hosts) noexcept {
+  switch (choose_between(payload_bytes, lossy, hosts, ranks_of_a_host(ranks, hosts))) {
     case Algorithm::two_shot: return Algorithm::hierarchical_two_shot;
     case Algorithm::tree: return Algorithm::hierarchical_tree;
     default: return Algorithm::hierarchical_ring;
@@ -148,11 +155,11 @@ Algorithm choose_algorithm(Collective collective, std::size_t payload_bytes, boo
   if (ranks <= 1) return Algorithm::ring;
   if (collective == Collective::allreduce) {
     const bool shared = hosts > 1 && hosts < ranks;
-    const int sharers = shared ? (ranks + hosts - 1) / hosts : 1;
+    const int sharers = shared ? ranks_of_a_host(ranks, hosts) : 1;
     const auto copies = static_cast<std::size_t>(ranks - 1) * static_cast<std::size_t>(sharers);
     if (payload_bytes <= kOneShotBytes / copies) return Algorithm::one_shot;
-    return shared ? choose_hierarchical(payload_bytes, lossy, hosts)
-                  : choose_between(payload_bytes, lossy, ranks);
+    return shared ? choose_hierarchical(payload_bytes, lossy, ranks, hosts)
+                  : choose_between(payload_bytes, lossy, ranks, 1);
   }
   const bool two_shot = lossy || payload_bytes <= kTwoShotScatterBytes;
   return two_shot && ranks <= kTwoShotRanks ? Algorithm::two_shot : Algorithm::ring;

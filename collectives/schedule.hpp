@@ -117,15 +117,15 @@ Schedule make_schedule(Collective collective, Algorithm algorithm, int ranks, in
 /// The default, a pure function so that all ranks agree. `payload_bytes` is the whole tensor's, encoded.
 /// `hosts` counts only where several ranks share one of several: every rank of a host goes by its one link.
 /// allreduce: one-shot while (p-1) * payload_bytes * ranks of a host <= 8 KiB, then what choose_hierarchical
-/// says where hosts are shared, else the same among ranks: up to 32, two-shot for lossy codecs and for chunks
-/// (payload_bytes / p) up to 32 KiB; more, the tree for chunks under 8 KiB; ring for the rest.
-/// reduce-scatter, allgather: two-shot for lossy codecs and for payloads up to 64 KiB, up to 32 ranks, ring
-/// for the rest. broadcast, barrier: a tree, which is always the binomial one.
+/// says where hosts are shared, else the same among ranks. reduce-scatter, allgather: two-shot for lossy
+/// codecs and for payloads up to 64 KiB, up to 32 ranks, ring for the rest. broadcast, barrier: a tree, which
+/// is always the binomial one.
 Algorithm choose_algorithm(Collective collective, std::size_t payload_bytes, bool lossy, int ranks,
                            int hosts) noexcept;
 
-/// What "hierarchical" stands for: what choose_algorithm takes among as many ranks, one-shot aside, as there
-/// are hosts.
-Algorithm choose_hierarchical(std::size_t payload_bytes, bool lossy, int hosts) noexcept;
+/// What "hierarchical" stands for: between h hosts of s ranks, p in all, the tree where payload_bytes / p is
+/// under 256 s bytes (but with s = 1 only for h > 64) and where a two-shot would be too long to list; else
+/// two-shot for lossy codecs and for chunks, payload_bytes / h, up to 32 KiB; ring for the rest.
+Algorithm choose_hierarchical(std::size_t payload_bytes, bool lossy, int ranks, int hosts) noexcept;
 
 }  // namespace gradwire::collectives

@@ -149,10 +149,12 @@ TEST(ChooseAlgorithm, GoesByBytesCodecAndRanks) {
   EXPECT_EQ(choose(1 << 20, false, 4), Algorithm::ring);
   EXPECT_EQ(choose(1 << 20, true, 4), Algorithm::two_shot);
   EXPECT_EQ(choose(1 << 20, true, 32), Algorithm::two_shot);
-  EXPECT_EQ(choose(1 << 20, true, 33), Algorithm::ring);
-  EXPECT_EQ(choose(1 << 20, true, 128), Algorithm::ring);
-  EXPECT_EQ(choose((1 << 20) - 4, true, 128), Algorithm::tree) << "a chunk of less than 8 KiB";
-  EXPECT_EQ(choose(4096, false, 33), Algorithm::tree);
+  EXPECT_EQ(choose(1 << 15, true, 128), Algorithm::two_shot);
+  EXPECT_EQ(choose((1 << 15) - 4, true, 128), Algorithm::tree) << "frames of less than 256 bytes";
+  EXPECT_EQ(choose(4096, false, 64), Algorithm::two_shot);
+  EXPECT_EQ(choose(4096, false, 65), Algorithm::tree);
+  EXPECT_EQ(choose(1 << 30, false, 1024), Algorithm::ring);
+  EXPECT_EQ(choose(1 << 30, false, 1025), Algorithm::tree) << "nothing else can be listed";
   EXPECT_EQ(choose_algorithm(Collective::reduce_scatter, 1 << 20, false, 4, 4), Algorithm::ring);
   EXPECT_EQ(choose_algorithm(Collective::reduce_scatter, 1 << 20, true, 4, 4), Algorithm::two_shot);
   EXPECT_EQ(choose_algorithm(Collective::allgather, 4096, false, 4, 4), Algorithm::two_shot);
@@ -163,15 +165,17 @@ TEST(ChooseAlgorithm, GoesByHostsWhereSeveralRanksShareOneOfSeveral) {
     return choose_algorithm(Collective::allreduce, bytes, lossy, ranks, hosts);
   };
   EXPECT_EQ(choose(512, false, 8, 4), Algorithm::one_shot) << "14 copies leave each host";
-  EXPECT_EQ(choose(1024, false, 8, 4), Algorithm::hierarchical_two_shot);
+  EXPECT_EQ(choose(1024, false, 8, 4), Algorithm::hierarchical_tree);
+  EXPECT_EQ(choose(4096, false, 8, 4), Algorithm::hierarchical_two_shot);
   EXPECT_EQ(choose(1 << 20, false, 8, 4), Algorithm::hierarchical_ring);
   EXPECT_EQ(choose(1024, false, 8, 8), Algorithm::one_shot);
   EXPECT_EQ(choose(1024, false, 8, 1), Algorithm::one_shot);
   EXPECT_EQ(choose(1 << 20, true, 8, 4), Algorithm::hierarchical_two_shot);
   EXPECT_EQ(choose(1 << 20, true, 8, 7), Algorithm::hierarchical_two_shot) << "two on one, one on the others";
   EXPECT_EQ(choose(1 << 20, true, 8, 1), Algorithm::two_shot);
-  EXPECT_EQ(choose(1 << 20, true, 264, 33), Algorithm::hierarchical_ring);
+  EXPECT_EQ(choose(1 << 20, true, 264, 33), Algorithm::hierarchical_two_shot);
   EXPECT_EQ(choose(1 << 17, true, 264, 33), Algorithm::hierarchical_tree);
+  EXPECT_EQ(choose(1 << 30, true, 4096, 512), Algorithm::hierarchical_tree) << "nothing else can be listed";
   EXPECT_EQ(choose_algorithm(Collective::reduce_scatter, 1 << 20, true, 8, 4), Algorithm::two_shot);
   EXPECT_EQ(choose_algorithm(Collective::barrier, 0, false, 8, 4), Algorithm::tree);
 }
