@@ -24,7 +24,7 @@ done"""
 # As GoogleTest reports: a file for each process.
 GTEST = """echo '{"testsuites": [{"testsuite": [{"result": "COMPLETED"}, {"result": "COMPLETED"}, {"result": "SKIPPED"}]}]}' \\
   > "${GTEST_OUTPUT#json:}/$1-$$.json"
-echo "last line of $1"
+printf 'first line\\nlast line of %s\\n' "$1"
 [ "$1" != "$FAILS" ]"""
 GRADWIRE = """if [ "$1" = run ]; then
   shift 4

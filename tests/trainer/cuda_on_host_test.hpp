@@ -18,7 +18,7 @@ class CudaComputeOnHost : public testing::Test {
     cuda_on_host::world().spinning_waits = 0;
     cuda_on_host::world().early_frees = 0;
   }
-  ~CudaComputeOnHost() override {
+  void TearDown() override {
     cuda_on_host::world().refusals.clear();
     cuda_on_host::world().majors = {9, 9};
     EXPECT_EQ(cuda_on_host::world().spinning_waits, 0);

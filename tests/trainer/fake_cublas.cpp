@@ -24,6 +24,7 @@ Handle& of(void* handle) { return *static_cast<Handle*>(handle); }
 
 }  // namespace
 
+// NOLINTBEGIN(readability-identifier-naming)
 extern "C" {
 
 __attribute__((visibility("default"))) int cublasCreate_v2(void** handle) {
@@ -80,3 +81,4 @@ __attribute__((visibility("default"))) int cublasSgemm_v2(void* handle, int tran
   return kSuccess;
 }
 }
+// NOLINTEND(readability-identifier-naming)

@@ -38,7 +38,7 @@ struct Mark {
   CUstream_st* stream = nullptr;
   bool reached = false;
 
-  void reach() {
+  void reach() const {
     while (!reached) stream->run_one();
   }
 };
