@@ -60,7 +60,7 @@ void check_size(Collective collective, Algorithm algorithm, int ranks, std::span
               fmt::format("{} by {} among {} ranks, {} of them simulated, of a tensor of {} segments would "
                           "not fit into memory",
                           to_string(collective), to_string(algorithm), ranks, listed, segments),
-              "use a smaller tensor or fewer ranks");
+              "use a smaller tensor, fewer ranks, or a core for each, so that one host may stand for all");
 }
 
 Cost price(Collective collective, Algorithm algorithm, const compress::Codec& codec, std::size_t count,
@@ -69,8 +69,9 @@ Cost price(Collective collective, Algorithm algorithm, const compress::Codec& co
   std::array<std::size_t, 1> counts{count};
   const int host_size = equal_host_size(ranks, hosts);
   const bool rooted = collective == Collective::broadcast || collective == Collective::barrier;
-  // Ranks that share cores don't all do the same at the same time.
-  if (!rooted && host_size > 0 && cluster.cores == 0) {
+  // Ranks that wait for cores don't all do the same at the same time.
+  const bool wait = cluster.cores > 0 && cluster.cores < ranks;
+  if (!rooted && host_size > 0 && !wait) {
     const Topology topology = make_topology(algorithm, ranks, hosts);
     const std::size_t rounded = equal_chunks(count, codec.block(), topology.chunk_count);
     if (topology.chunk_cycle > 0 && rounded > 0) {

@@ -38,10 +38,14 @@ EventSimulation::EventSimulation(const Schedule& schedule, const Layout& layout,
                 "list all ranks, or those of the first of several hosts that do the same");
   }
   const int listed = std::min(schedule.listed.end, all_ranks_);
+  if (!every_rank_ && cluster.cores > 0 && cluster.cores < all_ranks_) {
+    throw Error(ErrorCode::invalid_argument,
+                "one host was to stand for ranks that wait for each other's cores", "list all ranks");
+  }
   const auto hosts = static_cast<std::size_t>(hosts_[static_cast<std::size_t>(listed) - 1]) + 1;
   ways_.resize(2 * hosts + static_cast<std::size_t>(listed));
   ranks_.reserve(static_cast<std::size_t>(listed));
-  free_cores_ = cluster.cores > 0 ? cluster.cores : listed;
+  free_cores_ = cluster.cores > 0 ? std::min(cluster.cores, listed) : listed;
   std::vector<std::uint64_t> link_bytes(hosts);
   for (int rank = 0; rank < listed; ++rank) {
     const Program program = compile(schedule, layout, codec, rank);

@@ -20,8 +20,9 @@ constexpr std::size_t kTwoShotScatterBytes =
 constexpr int kTwoShotRanks = 32;  ///< beyond, a reduce-scatter's p-1 messages a rank cost more than hops
 
 // What the cost model finds quickest at 1 and 10 Gb/s, of tensors of 4 KiB to 64 MiB among up to 512 ranks.
-constexpr std::size_t kLeastTwoShotFrame = 256;  ///< for each rank at a link: smaller ones cost more than hops
-constexpr int kTwoShotAnyway = 64;               ///< parties with one rank each, whose frames are few
+constexpr std::size_t kLeastTwoShotFrame =
+    256;                            ///< for each rank at a link: smaller ones cost more than hops
+constexpr int kTwoShotAnyway = 64;  ///< parties with one rank each, whose frames are few
 /// Plain chunks up to which two-shot gains time over the ring, which does not have all send to one at once.
 constexpr std::size_t kMostTwoShotChunk = 32 * 1024;
 

@@ -84,8 +84,9 @@ std::string to_json(const PlanRequest& request, const inspect::Cluster& cluster,
   return out.dump(2) + "\n";
 }
 
-std::string to_text(const PlanRequest& request, const inspect::Simulation& simulation) {
-  const std::vector<std::vector<std::string>> rows{
+std::string to_text(const PlanRequest& request, const inspect::Cluster& cluster,
+                    const inspect::Simulation& simulation) {
+  std::vector<std::vector<std::string>> rows{
       {"time", readable_seconds(simulation.seconds)},
       {"bound",
        fmt::format("{}, for the payload over the links alone", readable_seconds(simulation.bound_seconds))},
@@ -94,6 +95,7 @@ std::string to_text(const PlanRequest& request, const inspect::Simulation& simul
       {"inside hosts", fmt::format("{} B", simulation.inside_bytes)},
       {"frames", fmt::format("{}", simulation.frames)},
       {"priced", simulation.every_rank ? "every rank" : "one host, since all do the same"}};
+  if (cluster.cores > 0) rows.push_back({"cores", fmt::format("{}, which all ranks share", cluster.cores)});
   return fmt::format("{} of {} ({}) by {} among {} on {}\n\n{}", request.collective,
                      readable_bytes(request.bytes), simulation.codec, simulation.algorithm,
                      count(static_cast<std::uint64_t>(request.ranks), "rank"),
@@ -197,7 +199,7 @@ void run_simulation(const PlanRequest& request, const SimulationOptions& options
   if (platform) replay = write_traces(request, options, *platform);
   if (!request.json.empty()) write_text(request.json, to_json(request, options.cluster, simulation));
   if (request.json == "-") return;
-  std::string text = to_text(request, simulation);
+  std::string text = to_text(request, options.cluster, simulation);
   if (!replay.empty()) text += fmt::format("\nreplay with: {}\n", replay);
   write_text("-", text);
 }

@@ -20,6 +20,8 @@ constexpr std::chrono::microseconds kShortestNap{20};
 constexpr std::chrono::microseconds kLongestNap{800};
 /// For streams to come to their ends when nothing on them waits for other ranks any more.
 constexpr std::chrono::seconds kAbortPatience{5};
+/// For what is left on a stream after that: its owner may have ended the waiting only then.
+constexpr std::chrono::milliseconds kDrainPatience{100};
 
 /// Whether something had ended before the deadline. `has_ended` may throw.
 template <typename HasEnded>
@@ -145,15 +147,15 @@ void StreamEngine::wait_for_end(const StreamOperation& operation) {
 }
 
 void StreamEngine::wait_in_spite_of_failure(const StreamOperation& operation) noexcept {
-  Clock::time_point deadline;
+  Clock::time_point deadline = Clock::now() + kDrainPatience;
   {
     const std::lock_guard lock(mutex_);
     if (!last_deadline_) last_deadline_ = Clock::now() + kAbortPatience;
-    deadline = *last_deadline_;
+    deadline = std::max(deadline, *last_deadline_);
   }
   try {
     (void)watch(deadline, [&] { return operation.ended(); });
-  } catch (const Error&) {
+  } catch (const std::exception&) {
     // CUDA's answer to what has been reported already.
   }
 }

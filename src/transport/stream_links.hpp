@@ -44,8 +44,8 @@ class StreamLinks {
   /// thread.
   virtual void interrupt() noexcept = 0;
   /// Begins to end what waits for other ranks, so that streams come to their ends, with whatever in the
-  /// memory. Returns at once; false where that is left to somebody else. Only the destructor comes after it,
-  /// which waits some seconds for the rest of it, and no longer.
+  /// memory. Returns at once, if the process can have one more thread; false where that is left to somebody
+  /// else. Only the destructor comes after it, which waits some seconds for the rest of it, and no longer.
   virtual bool abort() noexcept = 0;
 };
 

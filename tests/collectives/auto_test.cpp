@@ -43,9 +43,8 @@ void expect_nearly_the_best(const char* spec, std::size_t bytes, int ranks, int 
   double best = std::numeric_limits<double>::infinity();
   for (const Algorithm algorithm : all_for(each > 1)) best = std::min(best, seconds(algorithm));
   const Algorithm taken = resolve_algorithm(kAllreduce, "auto", *codec, counts, ranks, hosts);
-  EXPECT_LE(seconds(taken), kMostTimesTheBest * best)
-      << to_string(taken) << " of " << ranks << " ranks, " << each << " a host, " << bytes << " bytes, "
-      << spec;
+  EXPECT_LE(seconds(taken), kMostTimesTheBest * best) << to_string(taken) << " of " << ranks << " ranks, "
+                                                      << each << " a host, " << bytes << " bytes, " << spec;
 }
 
 TEST(Auto, IsNearlyTheBest) {

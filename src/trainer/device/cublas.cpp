@@ -13,6 +13,7 @@ namespace gradwire::trainer {
 namespace {
 
 constexpr int kSuccess = 0;
+constexpr int kNotInitialized = 1;
 constexpr int kAllocFailed = 3;
 constexpr int kArchMismatch = 8;
 constexpr int kDefaultMath = 0;
@@ -33,6 +34,7 @@ void find(void* library, const char* name, Function& function) {
 /// What CUDA calls it.
 cudaError_t cause_of(int status) {
   switch (status) {
+    case kNotInitialized:  // what making a handle on a full device is answered with
     case kAllocFailed: return cudaErrorMemoryAllocation;
     case kArchMismatch: return cudaErrorNoKernelImageForDevice;
     default: return cudaErrorLaunchFailure;
