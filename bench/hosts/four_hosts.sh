@@ -22,7 +22,7 @@ while [[ $# -gt 0 && $1 == --* ]]; do
   esac
   shift 2
 done
-[[ $# -gt 0 ]] || usage
+[[ $# -gt 0 && $per_host =~ ^[1-9][0-9]{0,3}$ ]] || usage
 for tool in ip tc mpirun; do
   command -v "$tool" >/dev/null || { echo "skipped: there is no $tool here"; exit 77; }
 done
@@ -42,7 +42,18 @@ take_down() {
   rm -rf "$folder"
 }
 trap take_down EXIT
-trap 'exit 130' INT TERM HUP
+job=
+# shellcheck disable=SC2317  # the trap calls it
+stop() {
+  trap '' INT TERM HUP
+  # mpirun ends its daemons and ranks when it is told to.
+  if [[ -n $job ]]; then
+    kill -TERM "$job" 2>/dev/null || true
+    wait "$job" || true
+  fi
+  exit 130
+}
+trap stop INT TERM HUP
 
 if ! ip link add "$bridge" type bridge 2>/dev/null; then
   echo "skipped: network interfaces cannot be made here (that takes root, and CAP_NET_ADMIN in a container)"
@@ -70,18 +81,20 @@ for ((i = 0; i < hosts; ++i)); do
 done
 
 # What mpirun calls instead of ssh.
-cat >"$folder/agent" <<'AGENT'
+# Daemons keep their things in TMPDIR, and hosts share no files.
+cat >"$folder/agent" <<AGENT
 #!/bin/sh
-host=$1
+host=\$1
 shift
-exec ip netns exec "$host" sh -c "$*"
+mkdir -p "$folder/\$host"
+exec ip netns exec "\$host" env TMPDIR="$folder/\$host" sh -c "\$*"
 AGENT
 chmod +x "$folder/agent"
 
-# All daemons keep their things in one /tmp: what they share through files there is not theirs alone.
-export PMIX_MCA_gds=hash
 status=0
-mpirun --allow-run-as-root --oversubscribe -H "$list" -n $((hosts * per_host)) \
+TMPDIR=$folder mpirun --allow-run-as-root --oversubscribe -H "$list" -n $((hosts * per_host)) \
   --mca plm_rsh_agent "$folder/agent" --mca btl tcp,self --mca btl_tcp_if_include "$network.0/24" \
-  --mca oob_tcp_if_include "$network.0/24" "$@" </dev/null || status=$?
+  --mca oob_tcp_if_include "$network.0/24" "$@" </dev/null &
+job=$!
+wait "$job" || status=$?
 exit "$status"
