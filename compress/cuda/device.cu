@@ -96,6 +96,14 @@ std::string why_not_memory_of(int device, const cudaPointerAttributes& memory) {
   }
 }
 
+constexpr const char* kNoDriver = "there is no CUDA driver here";
+
+/// CUDA calls that a driver that is too old.
+bool has_no_driver(cudaError_t status) {
+  int driver = 0;
+  return status == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0;
+}
+
 constexpr unsigned kGatherThreads = 128;
 
 __global__ void __launch_bounds__(kGatherThreads)
@@ -115,8 +123,8 @@ void check_cuda(cudaError_t status, std::string_view doing) {
   if (status == cudaSuccess) return;
   // It would be reported to whoever asks for the last error next, who may not be one of ours.
   (void)cudaGetLastError();
-  throw Error(code_of(status), "CUDA could not " + std::string(doing) + ": " + cudaGetErrorString(status),
-              advice_for(status));
+  const std::string why = has_no_driver(status) ? kNoDriver : cudaGetErrorString(status);
+  throw Error(code_of(status), "CUDA could not " + std::string(doing) + ": " + why, advice_for(status));
 }
 
 std::string why_no_device() {
@@ -124,8 +132,7 @@ std::string why_no_device() {
   const cudaError_t status = cudaGetDeviceCount(&devices);
   if (status != cudaSuccess) {
     (void)cudaGetLastError();
-    int driver = 0;
-    if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0) return "there is no CUDA driver here";
+    if (has_no_driver(status)) return kNoDriver;
     return std::string("CUDA cannot be used here: ") + cudaGetErrorString(status);
   }
   if (devices == 0) return "there is no CUDA device here";

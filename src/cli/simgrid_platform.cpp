@@ -58,8 +58,10 @@ class PlatformReader {
   std::string read(const std::string& file) const {
     std::error_code ignored;
     const auto size = std::filesystem::file_size(file, ignored);
+    // To open what is no file may wait for somebody to write.
+    if (ignored || size > kLargestFile) refuse("cannot be read, or is too large to be one");
     std::ifstream in(file, std::ios::binary);
-    if (ignored || size > kLargestFile || !in.is_open()) refuse("cannot be read, or is too large to be one");
+    if (!in.is_open()) refuse("cannot be read");
     return {std::istreambuf_iterator<char>(in), {}};
   }
 

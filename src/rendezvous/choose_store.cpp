@@ -16,8 +16,12 @@ namespace {
 constexpr std::uint16_t kPorts = 16;
 
 [[noreturn]] void refuse_list(const std::string& list) {
-  throw Error(ErrorCode::invalid_argument, fmt::format("'{}' is not a Slurm node list", list),
-              "set GRADWIRE_STORE=tcp://host:port, host being where rank 0 runs");
+  throw Error(
+      ErrorCode::invalid_argument,
+      fmt::format(
+          "SLURM_STEP_NODELIST, or SLURM_JOB_NODELIST without it, is '{}', which is not a Slurm node list",
+          list),
+      "set GRADWIRE_STORE=tcp://host:port, host being where rank 0 runs");
 }
 
 /// The 16 ports after `port`, or the last 16 that there are.
