@@ -9,6 +9,7 @@
 
 #include "server/placement.hpp"
 #include "server_calls.hpp"
+#include "tests/support/quick.hpp"
 
 namespace gradwire::server {
 namespace {
@@ -235,6 +236,7 @@ TEST(ServerSums, ShardsAreNotSeen) {
             .consistency = consistency, .push_codec = codec, .pull_codec = codec, .optimizer = optimizer};
         const auto expected = trained(options, 70'001, 4);
         for (const std::uint32_t servers : {2U, 3U, 4U}) {
+          if (quick() && servers != 3) continue;
           options.servers = servers;
           EXPECT_EQ(trained(options, 70'001, 4), expected)
               << consistency << ", " << codec << ", " << optimizer;
