@@ -31,20 +31,20 @@ void find(void* library, const char* name, Function& function) {
   if (function == nullptr) cannot_load(fmt::format("it lacks {}", name).c_str());
 }
 
-/// What CUDA calls it.
-cudaError_t cause_of(int status) {
+/// What is to be done is the same as where CUDA itself says so.
+const char* advice_for_status(int status) {
   switch (status) {
     case kNotInitialized:  // what making a handle on a full device is answered with
-    case kAllocFailed: return cudaErrorMemoryAllocation;
-    case kArchMismatch: return cudaErrorNoKernelImageForDevice;
-    default: return cudaErrorLaunchFailure;
+    case kAllocFailed: return advice_for(cudaErrorMemoryAllocation);
+    case kArchMismatch: return advice_for(cudaErrorNoKernelImageForDevice);
+    default: return advice_for(cudaErrorLaunchFailure);
   }
 }
 
 void check(const CublasLibrary& library, int status, const std::string& doing) {
   if (status == kSuccess) return;
   throw Error(ErrorCode::system, fmt::format("cuBLAS could not {}: {}", doing, library.status_name(status)),
-              advice_for(cause_of(status)));
+              advice_for_status(status));
 }
 
 }  // namespace
@@ -88,6 +88,7 @@ void Cublas::gemm(Transpose transpose_a, Transpose transpose_b, int m, int n, in
   // What is row-major here is transposed to cuBLAS: it makes C' = B' A'.
   const int status = library_.sgemm(handle_.get(), operation(transpose_b), operation(transpose_a), n, m, k,
                                     &one, b, columns_b, a, columns_a, &zero, c, n);
+  // Of what goes well nothing is written down: this is done several times a step.
   if (status != kSuccess) check(library_, status, fmt::format("start a {}x{}x{} matrix product", m, n, k));
 }
 
