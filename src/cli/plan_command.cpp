@@ -30,7 +30,7 @@ Examples:
 constexpr int kMostRanks = 4096;
 
 struct PlanCommand : PlanRequest {
-  std::vector<std::string> host_sizes;
+  std::string host_sizes;
   int rank = -1;
   bool summary = false;
   SimulationOptions simulation;
@@ -117,10 +117,10 @@ std::string to_json(const PlanCommand& command, const inspect::Description& plan
 }
 
 /// The host of each rank, from how many ranks each has: "8,8,4" or "2x8,4".
-std::vector<int> parse_hosts(const std::vector<std::string>& groups) {
+std::vector<int> parse_hosts(const std::string& groups) {
   std::vector<int> hosts;
   int host = 0;
-  for (const auto& group : groups) {
+  for (const auto& group : split_list("--hosts", groups)) {
     const auto cross = group.find('x');
     const bool many = cross != std::string::npos;
     int times = 1;
@@ -139,8 +139,8 @@ std::vector<int> parse_hosts(const std::vector<std::string>& groups) {
 }
 
 void run(PlanCommand& command) {
-  command.hosts = parse_hosts(command.host_sizes);
-  if (!command.hosts.empty()) {
+  if (!command.host_sizes.empty()) {
+    command.hosts = parse_hosts(command.host_sizes);
     const int placed = static_cast<int>(command.hosts.size());
     if (command.ranks != 0 && command.ranks != placed) {
       throw UsageError(fmt::format("--ranks {}, and --hosts has {}", command.ranks, placed));
@@ -186,8 +186,7 @@ void add_plan_command(CLI::App& app) {
       ->type_name("P");
   sub->add_option("--hosts", command->host_sizes,
                   "How many ranks each host has, 512x8 for 512 hosts of 8; else each rank has one of its own")
-      ->delimiter(',')
-      ->expected(1, kMostRanks)
+      ->transform(named())
       ->type_name("N,HxN,...");
   sub->add_option("--algorithm", command->algorithm, known_algorithms())
       ->type_name("NAME")

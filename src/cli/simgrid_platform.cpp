@@ -45,6 +45,7 @@ class PlatformReader {
       if (!comment) take(rest.substr(0, close));
       rest.remove_prefix(close);
     }
+    if (is_open_) refuse("ends before its </platform>");
     if (platform_.hosts.empty()) refuse("has no <host> and no <cluster>");
     return std::move(platform_);
   }
@@ -75,6 +76,10 @@ class PlatformReader {
       add(require(attributes, "id"), require(attributes, "speed"));
     } else if (is("cluster")) {
       add_cluster(attributes_of(tag));
+    } else if (is("platform")) {
+      is_open_ = true;
+    } else if (tag.starts_with("/platform")) {
+      is_open_ = false;
     }
   }
 
@@ -157,6 +162,7 @@ class PlatformReader {
 
   const std::string& file_;
   std::string text_;
+  bool is_open_ = false;
   SimgridPlatform platform_;
 };
 

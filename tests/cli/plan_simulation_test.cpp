@@ -55,7 +55,8 @@ TEST(PlanSimulation, RefusesWhatMakesNoSense) {
   for (const char* arguments :
        {"--link-rate 1gbit", "--simulate --link-rate fast", "--simulate --latency -1",
         "--simulate --latency nan", "--simulate --hosts 0", "--simulate --hosts 2x", "--simulate --hosts x2",
-        "--simulate --hosts 2x2x1", "--simulate --encode-rate 0GB", "--simulate --rank 1",
+        "--simulate --hosts 2x2x1", "--simulate --hosts 2,,2", "--simulate --hosts ,4",
+        "--simulate --hosts ''", "--simulate --encode-rate 0GB", "--simulate --rank 1",
         "--simulate --summary", "--simulate --simgrid p.xml", "--simulate --traces d",
         "--simulate --algorithm star", "--simulate --cores 0",
         "--simulate --cores 2 --simgrid p.xml --traces d"}) {
@@ -127,6 +128,7 @@ TEST(PlanSimulation, TellsWhatIsWrongWithAPlatform) {
       {"<host id='a'/>", "without 'speed'"},
       {"<host id=a speed=1f/>", "without quotes"},
       {"<host id='a' speed='1f'", "ends within a tag"},
+      {"<platform version='4.1'><host id='a' speed='1f'/>", "ends before its </platform>"},
       {"<cluster prefix='a' suffix='' speed='1f' radical='3-1'/>", "radical of '3-1'"},
       {"<cluster prefix='a' suffix='' speed='1f' radical='0-99999999999'/>", "radical of"},
       {"<cluster prefix='a' suffix='' speed='1f' radical='x'/>", "'x' where a host's number"}};
