@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "mesh.hpp"
+#include "tests/support/quick.hpp"
 #include "transport_conformance.hpp"
 
 // What every transport promises in transport.hpp of links that are there: frames in order, bounded queues,
@@ -112,9 +113,10 @@ void random_traffic(Endpoint& endpoint, int rank, int ranks, std::uint64_t frame
 }
 
 TEST_P(Conformance, RandomTrafficBetweenAll) {
+  const std::uint64_t frames = quick() ? 60 : 150;
   for (int ranks = 2; ranks <= 5; ++ranks) {
     expect_ranks(GetParam(), ranks, [&](int rank, Endpoint& endpoint) {
-      random_traffic(endpoint, rank, ranks, 150, static_cast<unsigned>(ranks));
+      random_traffic(endpoint, rank, ranks, frames, static_cast<unsigned>(ranks));
     });
   }
 }
