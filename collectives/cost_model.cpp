@@ -17,7 +17,7 @@ constexpr std::size_t kMostSimulated = std::size_t{1} << 25U;
 
 /// The tensor made a little longer, so that all chunks are equal; 0 where some would be without a block.
 std::size_t equal_chunks(std::size_t count, std::size_t block, int chunks) {
-  const std::size_t all = static_cast<std::size_t>(chunks);
+  const auto all = static_cast<std::size_t>(chunks);
   if (count / block < all) return 0;
   const std::size_t blocks = (count + block - 1) / block;
   return (blocks + all - 1) / all * all * block;

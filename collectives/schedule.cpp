@@ -60,7 +60,7 @@ std::size_t count_transfers(Collective collective, Algorithm algorithm, int rank
                             std::span<const int> hosts) {
   const std::size_t edges = 2 * static_cast<std::size_t>(ranks - 1);
   if (rooted(collective)) return edges;
-  std::size_t nodes = static_cast<std::size_t>(ranks);
+  auto nodes = static_cast<std::size_t>(ranks);
   std::size_t stripes = 1;
   if (is_hierarchical(algorithm) && !hosts.empty()) {
     std::vector<std::size_t> ranks_of(nodes, 0);

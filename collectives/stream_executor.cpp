@@ -7,11 +7,11 @@
 namespace gradwire::collectives {
 
 StreamExecutor::StreamExecutor(bool average, StreamProgram program, Layout layout,
-                               std::shared_ptr<const compress::Codec> codec, transport::StreamLinks& links)
+                               const compress::Codec& codec, transport::StreamLinks& links)
     : average_(average),
       program_(std::move(program)),
       layout_(std::move(layout)),
-      kernels_(compress::make_device_codec(codec->spec())),
+      kernels_(compress::make_device_codec(codec.spec())),
       plain_kernels_(compress::make_device_codec("none")),
       links_(links),
       frames_(compress::allocate_device(program_.frame_bytes)),

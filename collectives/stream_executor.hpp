@@ -20,8 +20,8 @@ namespace gradwire::collectives {
 class StreamExecutor {
  public:
   /// `links` outlive it.
-  StreamExecutor(bool average, StreamProgram program, Layout layout,
-                 std::shared_ptr<const compress::Codec> codec, transport::StreamLinks& links);
+  StreamExecutor(bool average, StreamProgram program, Layout layout, const compress::Codec& codec,
+                 transport::StreamLinks& links);
 
   /// One run, on float32 tensors of the device, which is current. It may follow another one that has not
   /// ended where the stream is the same, or waits for it. What is not finite raises the flag, when the stream

@@ -34,7 +34,7 @@ std::string describe_device();
 class UseDevice {
  public:
   explicit UseDevice(int device);
-  ~UseDevice();
+  ~UseDevice();  // NOLINT(performance-trivially-destructible): trivial without CUDA only
   UseDevice(const UseDevice&) = delete;
   UseDevice& operator=(const UseDevice&) = delete;
 

@@ -77,7 +77,7 @@ void StreamOperation::add_part(CodecGroup group, Collective collective, const Op
                                                    place.hosts, {.begin = place.rank, .end = place.rank + 1});
   auto layout = collectives::lay_out_for_stream(counts, *codec, schedule.chunk_count);
   auto program = collectives::compile_for_stream(schedule, layout, *codec, place.rank);
-  part.executor.emplace(average_, std::move(program), std::move(layout), codec, links_);
+  part.executor.emplace(average_, std::move(program), std::move(layout), *codec, links_);
 }
 
 void StreamOperation::bind() {

@@ -43,7 +43,7 @@ class StreamWorld {
       links_.push_back(std::make_unique<EmulatedLinks>(room_, rank, job.ranks));
       executors_.push_back(
           std::make_unique<StreamExecutor>(job.average, compile_for_stream(schedule_, layout_, *codec_, rank),
-                                           layout_, codec_, *links_.back()));
+                                           layout_, *codec_, *links_.back()));
       streams_.emplace_back();
       flags_.emplace_back();
     }
