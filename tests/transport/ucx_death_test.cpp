@@ -3,10 +3,13 @@
 #include <sys/wait.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <functional>
+#include <limits>
 
 #include "directory_store.hpp"
 #include "mesh.hpp"
+#include "tests/support/quick.hpp"
 
 // Processes over UCX that end at the worst of times.
 
@@ -132,6 +135,55 @@ TEST(UcxDeath, ARankThatIsKilledBeforeItIsReadyIsNamed) {
     EXPECT_THAT(ranks.told("answer of " + rank), testing::HasSubstr("rank 1 died: process is gone"));
   }
   EXPECT_LT(Clock::now() - begin, kSoon / 2);
+}
+
+/// Sends to all others and takes what they send. Returns what ends it: itself when it has taken so many
+/// frames, or an error.
+std::string stream(int rank, int ranks, Store& store, std::uint64_t frames) {
+  const std::vector<std::byte> payload(wire::kMaxPayload);
+  std::vector<std::uint64_t> sent(static_cast<std::size_t>(ranks));
+  const auto endpoint = connect(options_for(kUcx, rank, ranks), store);
+  try {
+    for (std::uint64_t taken = 0; taken < frames;) {
+      bool moved = endpoint->progress();
+      for (int peer = 0; peer < ranks; ++peer) {
+        if (peer == rank) continue;
+        auto& number = sent[static_cast<std::size_t>(peer)];
+        if (endpoint->link(peer).try_send(header_for(rank, peer, number), payload)) {
+          ++number;
+          moved = true;
+        }
+        if (endpoint->link(peer).front() == nullptr) continue;
+        endpoint->link(peer).pop();
+        ++taken;
+        moved = true;
+      }
+      if (!moved) endpoint->wait(Clock::now() + std::chrono::milliseconds(5));
+    }
+  } catch (const Error& error) {
+    return to_text(endpoint->abort(error));
+  }
+  ::raise(SIGKILL);
+  return "no error";
+}
+
+/// UCX ends a process that takes the answer to a flush from a peer which it has given up.
+TEST(UcxDeath, SurvivorsOverTcpAreNotTakenAlong) {
+  constexpr int kRanks = 4;
+  const std::uint64_t jobs = quick() ? 4 : 20;
+  for (std::uint64_t job = 0; job < jobs; ++job) {
+    Ranks ranks;
+    for (int rank = 0; rank < kRanks; ++rank) {
+      ranks.start([rank, job](Store& store) {
+        ::setenv("UCX_TLS", "tcp,self", 1);
+        const std::uint64_t frames = rank == 2 ? 100 + 10 * job : std::numeric_limits<std::uint64_t>::max();
+        store.set("answer of " + std::to_string(rank), stream(rank, kRanks, store, frames));
+      });
+    }
+    for (const std::string rank : {"0", "1", "3"}) {
+      ASSERT_EQ(ranks.told("answer of " + rank), "peer_lost by rank 2") << "job " << job;
+    }
+  }
 }
 
 }  // namespace

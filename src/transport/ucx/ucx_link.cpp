@@ -236,7 +236,9 @@ void UcxLink::send_end(const LinkEnd& end) noexcept {
     UcxEnvelope last = envelope(UcxKind::end);
     last.end = end.to_word();
     say(last);
-    flush_ = parts_.worker->flush(peer());
+    // Over TCP a flush awaits the peer's answer. Where ranks are dying, UCX 1.13 may read it after it has
+    // given that peer up, and then ends this process.
+    if (own_end_ == LinkEnd::Kind::goodbye) flush_ = parts_.worker->flush(peer());
   } catch (...) {
     // Out of memory: the peer has to find out by itself.
   }
@@ -246,15 +248,15 @@ bool UcxLink::is_flushed() noexcept {
   outbox_.count_completed();
   look_for_failures();
   if (is_shut_ || failure_ != UCS_OK) return true;
-  if (own_end_ == LinkEnd::Kind::goodbye && outbox_.completed() != outbox_.accepted()) return false;
+  const auto waited = Clock::now() - own_end_at_;
+  if (own_end_ != LinkEnd::Kind::goodbye) {
+    return is_heard_ || (peer_end_.is_failure() && waited >= kEndedPatience);
+  }
+  if (outbox_.completed() != outbox_.accepted()) return false;
   const ucs_status_t status = flush_.status();
   if (status != UCS_OK && status != UCS_INPROGRESS) return true;
   // UCX tells when bytes have left this process, not when they have arrived: closing could still lose them.
   const bool has_left = status == UCS_OK;
-  const auto waited = Clock::now() - own_end_at_;
-  if (own_end_ != LinkEnd::Kind::goodbye) {
-    return has_left && (is_heard_ || (peer_end_.is_failure() && waited >= kEndedPatience));
-  }
   // Whoever says goodbye, too, needs nothing more.
   if (has_left && (is_heard_ || peer_end_.kind != LinkEnd::Kind::open)) return true;
   // The peer may compute for long, and over TCP UCX's flush, too, takes its help.
