@@ -95,12 +95,12 @@ bool MeshEndpoint::advance_all() {
   bool moved = false;
   for (RingLink* ring : rings_) moved = ring->advance({}) || moved;
   if (others_.empty()) {
-    if (++calls_ % kHangUpCalls == 0) moved = handle(sleeper_.poll()) || moved;
+    if (++calls_ % kHangUpCalls == 0) handle(sleeper_.poll());
     return moved;
   }
   const auto now = Clock::now();
   if (needs_events_ || now >= next_poll_) {
-    moved = handle(sleeper_.poll()) || moved;
+    handle(sleeper_.poll());
     next_poll_ = now + kHangUpInterval;
   }
   // Who moved something last is the last to move next: on an emulated link all get their turn.
@@ -134,13 +134,12 @@ const PeerLink* MeshEndpoint::failed_link(int known) const noexcept {
   return failed;
 }
 
-bool MeshEndpoint::handle(std::span<const epoll_event> events) noexcept {
+void MeshEndpoint::handle(std::span<const epoll_event> events) noexcept {
   for (const epoll_event& event : events) {
     PeerLink& link = *links_[event.data.u64 >> kPeerShift];
     link.on_events(event.data.u64 & ((1U << kPeerShift) - 1), event.events);
     suspicious_ = true;
   }
-  return !events.empty();
 }
 
 bool MeshEndpoint::has_news() noexcept {

@@ -40,8 +40,9 @@ class MeshEndpoint final : public Endpoint {
 
  private:
   bool advance_all();
-  /// Tells links what happened; whether anything did.
-  bool handle(std::span<const epoll_event> events) noexcept;
+  /// Tells links what happened. That alone is no movement: UCX has events of its own though all peers are
+  /// silent.
+  void handle(std::span<const epoll_event> events) noexcept;
   [[nodiscard]] bool has_news() noexcept;
   bool spin(Clock::time_point deadline) noexcept;
   /// The most likely cause of all, of those that weigh more than what is `known`; or null.
