@@ -250,7 +250,9 @@ bool UcxLink::is_flushed() noexcept {
   if (is_shut_ || failure_ != UCS_OK) return true;
   const auto waited = Clock::now() - own_end_at_;
   if (own_end_ != LinkEnd::Kind::goodbye) {
-    return is_heard_ || (peer_end_.is_failure() && waited >= kEndedPatience);
+    // A peer that has ended may be gone before it answers; one that has sent garbage is not.
+    const bool has_ended = peer_end_.kind == LinkEnd::Kind::abort || peer_end_.kind == LinkEnd::Kind::died;
+    return is_heard_ || (has_ended && waited >= kEndedPatience);
   }
   if (outbox_.completed() != outbox_.accepted()) return false;
   const ucs_status_t status = flush_.status();
