@@ -212,6 +212,7 @@ std::shared_ptr<Operation> build_operation(Collective collective, std::span<cons
   for (auto& [spec, indices] : group_by_codec(tensors, options, codec_override)) {
     const auto codec = compress::make_codec(spec);
     std::vector<std::size_t> counts;
+    counts.reserve(indices.size());
     for (const auto i : indices) counts.push_back(tensors[i].tensor.count);
     auto resolved =
         collectives::resolve(collective, options.algorithm, *codec, counts, place.ranks, options.root,

@@ -22,7 +22,7 @@ constexpr const char* kSwitch = R"(<?xml version="1.0"?>
 )";
 
 std::string write(const TemporaryFolder& folder, const std::string& name, const std::string& text) {
-  const std::string file = folder.path() / name;
+  std::string file = folder.path() / name;
   std::ofstream(file) << text;
   return file;
 }
@@ -153,7 +153,8 @@ TEST(PlanSimulation, AgreesWithSimgrid) {
     const std::string traces = folder.path() / "traces";
     const std::string arguments = "plan --simulate --ranks 4 --bytes 8M " + std::string(plan);
     const double model = parse(gradwire(arguments + " --json -"))["seconds"];
-    const Ended written = gradwire(arguments + " --simgrid " + platform + " --traces " + traces);
+    const Ended written = gradwire(
+        std::string(arguments).append(" --simgrid ").append(platform).append(" --traces ").append(traces));
     const auto command = written.out.find("smpirun ");
     ASSERT_NE(command, std::string::npos) << written.out;
     std::string line = written.out.substr(command);

@@ -70,6 +70,7 @@ TEST_P(Hierarchical, SendsBetweenHostsWhatTheHostsNeed) {
   constexpr int kEach = 3;
   const std::vector<std::size_t> counts{1U << 20U};
   std::vector<int> hosts;
+  hosts.reserve(std::size_t{kHosts} * kEach);
   for (int rank = 0; rank < kHosts * kEach; ++rank) hosts.push_back(rank / kEach);
   const auto volume = [&](std::string_view name, int ranks, std::span<const int> layout) {
     Volume between;

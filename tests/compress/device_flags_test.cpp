@@ -22,6 +22,7 @@ bool gathered(std::size_t count, const std::vector<std::size_t>& places,
   for (const std::size_t i : raised) host.at(kStride * i) = std::byte{1};
   copy_on(stream.get(), words.get(), host.data(), host.size());
   std::vector<std::uint64_t> offsets;
+  offsets.reserve(places.size());
   for (const std::size_t i : places) offsets.push_back(kStride * i);
   const DeviceMemory where = allocate_device(sizeof(std::uint64_t) * offsets.size());
   copy_on(stream.get(), where.get(), offsets.data(), sizeof(std::uint64_t) * offsets.size());

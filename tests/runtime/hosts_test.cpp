@@ -92,6 +92,7 @@ TEST_P(OverHosts, EqualsTheOracleAndKeepsWhatItCanInside) {
           Plan plan = communicator.plan_allreduce(tensors,
                                                   {.codec = codec, .algorithm = GetParam(), .average = true});
           plan.run();
+          // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): it is about the bits
           EXPECT_EQ(std::memcmp(values.data(), expected.data(), kCount * sizeof(float)), 0) << codec;
           EXPECT_EQ(residuals[rank], expected_residuals[rank]) << codec;
           const bool is_alone = communicator.rank() == 4;  // on its host

@@ -53,7 +53,8 @@ void expect_sum(Communicator& comm, const std::string& codec) {
   options.codec = codec;
   comm.allreduce(values, options);
   const int size = comm.world_size();
-  const auto expected = static_cast<float>(size * (size + 1) / 2);
+  const int sum = size * (size + 1) / 2;
+  const auto expected = static_cast<float>(sum);
   EXPECT_EQ(values.front(), expected) << codec;
   EXPECT_EQ(values.back(), expected) << codec;
 }

@@ -64,7 +64,8 @@ inline void reduce(NcclCommunicator& comm, std::size_t count, const char* codec 
   copy.fetch(stream.get());
   stream.wait();
   const int ranks = comm.world_size();
-  EXPECT_EQ(values, std::vector<float>(count, static_cast<float>(ranks * (ranks + 1) / 2)));
+  const int sum = ranks * (ranks + 1) / 2;
+  EXPECT_EQ(values, std::vector<float>(count, static_cast<float>(sum)));
 }
 
 /// A rank's communicator that is made without Gradwire. Collective.

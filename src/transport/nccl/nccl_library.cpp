@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/shared_library.hpp"
+#include "transport/nccl/nccl_links.hpp"
 
 namespace gradwire::transport {
 namespace {

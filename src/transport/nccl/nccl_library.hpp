@@ -42,7 +42,4 @@ class NcclLibrary {
   decltype(&::ncclAllReduce) all_reduce = nullptr;
 };
 
-/// "2.28.3".
-[[nodiscard]] std::string nccl_version_text(int version);
-
 }  // namespace gradwire::transport

@@ -17,7 +17,7 @@ namespace gradwire::transport {
 /// One line for `gradwire info`; what is wrong is in it.
 [[nodiscard]] std::string nccl_information();
 
-/// Of the library: 22803 is 2.28.3.
+/// Of the library: 22803, of which the text is "2.28.3".
 [[nodiscard]] int nccl_version();
 [[nodiscard]] std::string nccl_version_text(int version);
 
