@@ -43,7 +43,7 @@ MpiLink::MpiLink(const LinkIdentity& identity, MpiTag own_tag, const MpiAddress&
       address_(peer),
       port_(std::move(port)),
       memory_(std::make_unique<Memory>()) {
-  memory_->requests.reserve(kRequests);
+  memory_->requests.reserve(2 * kRequests);  // with one for each receive that is ended
   sizes_.fill(kNone);
   first_ = port_->add(*this);
   for (std::size_t slot = 0; slot < kSlots; ++slot) expect_frame(slot);
@@ -149,13 +149,13 @@ void MpiLink::complete(std::size_t place, const MPI_Status& status, int error) n
 }
 
 void MpiLink::expect_frame(std::size_t slot) noexcept {
-  check(MPI_Irecv(memory_->in(slot), static_cast<int>(kSlotBytes), MPI_BYTE, address_.process, own_tag_,
+  check(MPI_Irecv(memory_->in(slot), static_cast<int>(kSlotBytes), MPI_BYTE, MPI_ANY_SOURCE, own_tag_,
                   port_->processes().communicator(), &request(kFramesIn + slot)));
 }
 
 void MpiLink::expect_note() noexcept {
   check(MPI_Irecv(memory_->note_in.data(), static_cast<int>(memory_->note_in.size()), MPI_UINT64_T,
-                  address_.process, own_tag_ + 1, port_->processes().communicator(), &request(kNoteIn)));
+                  MPI_ANY_SOURCE, own_tag_ + 1, port_->processes().communicator(), &request(kNoteIn)));
 }
 
 void MpiLink::refuse(std::string_view what) const {
@@ -247,8 +247,9 @@ void MpiLink::shut() noexcept {
     for (std::size_t place = 0; place < kRequests; ++place) {
       MPI_Request& open = request(place);
       if (open == MPI_REQUEST_NULL) continue;
-      if (place < kFramesOut || place == kNoteIn) MPI_Cancel(&open);
       memory_->requests.push_back(open);
+      if (place >= kFramesOut && place != kNoteIn) continue;
+      end_receive(*memory_, place == kNoteIn ? own_tag_ + 1 : own_tag_, port_->processes());
     }
   }
   port_->remove(first_);

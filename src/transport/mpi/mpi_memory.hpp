@@ -18,7 +18,7 @@ struct MpiMemory {
 };
 
 /// Keeps memory for as long as MPI may work on it, whoever used it is gone by then: MPI takes back no send,
-/// and no receive that has met one. Other receives should have been cancelled. Thread-safe.
+/// and no receive that has met one. Other receives should have been ended. Thread-safe.
 void bury(std::unique_ptr<MpiMemory> memory) noexcept;
 
 }  // namespace gradwire::transport

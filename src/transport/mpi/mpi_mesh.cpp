@@ -78,8 +78,8 @@ void MpiMesh::begin(const std::vector<int>& peers) {
 MpiMesh::~MpiMesh() {
   for (Meeting& meeting : meetings_) {
     if (!meeting.hearing || !is_mpi_running()) continue;
-    for (MPI_Request& request : meeting.hearing->requests) {
-      if (request != MPI_REQUEST_NULL) MPI_Cancel(&request);
+    if (meeting.hearing->requests.front() != MPI_REQUEST_NULL) {
+      end_receive(*meeting.hearing, tag_from(meeting.peer), *processes_);
     }
     bury(std::move(meeting.hearing));
   }
@@ -116,6 +116,7 @@ void MpiMesh::find(Meeting& meeting) {
 void MpiMesh::listen_to(Meeting& meeting) {
   meeting.hearing = std::make_unique<Meeting::Hearing>();
   auto& hearing = *meeting.hearing;
+  hearing.requests.reserve(2);
   hearing.requests.resize(1, MPI_REQUEST_NULL);
   // Until the store tells, nobody knows which process it will be; the tag is for this one peer.
   check_mpi(MPI_Irecv(hearing.bytes.data(), static_cast<int>(hearing.bytes.size()), MPI_BYTE, MPI_ANY_SOURCE,

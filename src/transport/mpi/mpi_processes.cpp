@@ -128,6 +128,11 @@ std::unique_ptr<MpiMeetings> MpiProcesses::meet(const EndpointOptions& options, 
   return mesh;
 }
 
+void end_receive(MpiMemory& memory, MpiTag tag, const MpiProcesses& processes) noexcept {
+  MPI_Request& sent = memory.requests.emplace_back(MPI_REQUEST_NULL);
+  MPI_Isend(nullptr, 0, MPI_BYTE, processes.rank(), tag, processes.communicator(), &sent);
+}
+
 bool has_mpi() noexcept { return true; }
 
 std::string mpi_version() {

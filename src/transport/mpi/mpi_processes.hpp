@@ -58,4 +58,10 @@ class MpiProcesses final : public MpiGroup, public std::enable_shared_from_this<
   MpiTag next_tag_ = 0;
 };
 
+/// Ends a receive, which is from any source and for which nobody sends any more, with a message of this
+/// process's own: one request more in `memory`, which has the place for it. Not by MPI_Cancel: while another
+/// thread is in Open MPI 4.1, that may take a receive off its list which a message has just taken off, and
+/// the next message searches that list for ever.
+void end_receive(MpiMemory& memory, MpiTag tag, const MpiProcesses& processes) noexcept;
+
 }  // namespace gradwire::transport
