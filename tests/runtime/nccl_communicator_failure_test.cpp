@@ -209,10 +209,12 @@ TEST_F(NcclFailureTest, CanBeGivenUpWhileNcclConnects) {
 class StuckPlans {
  public:
   explicit StuckPlans(NcclCommunicator& comm) {
-    const OperationTensor tensor{copy_.tensor(), {}, {}, {}};
-    for (const OwnStream& stream : streams_) {
+    for (std::size_t i = 0; i < streams_.size(); ++i) {
+      // A tensor for each: what a plan was to do follows once it is given up, on its stream.
+      const OperationTensor tensor{copies_[i].tensor(), {}, {}, {}};
       stream_.wait();
-      plans_.push_back(comm.plan_allreduce(std::span(&tensor, 1), {.codec = "fp16", .stream = stream.get()}));
+      plans_.push_back(
+          comm.plan_allreduce(std::span(&tensor, 1), {.codec = "fp16", .stream = streams_[i].get()}));
       plans_.back().start();
     }
   }
@@ -224,7 +226,8 @@ class StuckPlans {
  private:
   OwnStream stream_;
   std::vector<float> values_ = std::vector<float>(5000);
-  DeviceCopy copy_{values_, stream_.get()};
+  std::array<DeviceCopy, 3> copies_{DeviceCopy(values_, stream_.get()), DeviceCopy(values_, stream_.get()),
+                                    DeviceCopy(values_, stream_.get())};
   std::array<OwnStream, 3> streams_;
   std::vector<NcclPlan> plans_;
 };
