@@ -5,12 +5,12 @@
 
 namespace gradwire {
 
-thread_local const ShortMemory::Refuses* ShortMemory::present = nullptr;
+thread_local const ShortMemory::Refuses* ShortMemory::present_ = nullptr;
 
 namespace {
 
 void* allocate(std::size_t bytes, std::size_t alignment) {
-  if (ShortMemory::present != nullptr && (*ShortMemory::present)(bytes)) throw std::bad_alloc();
+  if (ShortMemory::is_refused(bytes)) throw std::bad_alloc();
   const std::size_t whole = (bytes / alignment + 1) * alignment;
   void* memory = std::aligned_alloc(alignment, whole);
   if (memory == nullptr) throw std::bad_alloc();

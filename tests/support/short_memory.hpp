@@ -12,14 +12,18 @@ class ShortMemory {
  public:
   using Refuses = std::function<bool(std::size_t bytes)>;
 
-  explicit ShortMemory(Refuses refuses) : refuses_(std::move(refuses)) { present = &refuses_; }
-  ~ShortMemory() { present = nullptr; }
+  explicit ShortMemory(Refuses refuses) : refuses_(std::move(refuses)) { present_ = &refuses_; }
+  ~ShortMemory() { present_ = nullptr; }
   ShortMemory(const ShortMemory&) = delete;
   ShortMemory& operator=(const ShortMemory&) = delete;
 
-  static thread_local const Refuses* present;
+  /// Asked by every allocation.
+  [[nodiscard]] static bool is_refused(std::size_t bytes) {
+    return present_ != nullptr && (*present_)(bytes);
+  }
 
  private:
+  static thread_local const Refuses* present_;
   Refuses refuses_;
 };
 
