@@ -13,6 +13,8 @@
 #include "mesh.hpp"
 #include "tests/support/error_of.hpp"
 #include "tests/support/short_memory.hpp"
+#include "transport/mesh_directory.hpp"
+#include "transport/mpi/mpi_mesh.hpp"
 #include "transport/mpi/mpi_processes.hpp"
 
 // What MPI, peers over it and the store may do wrong. Ranks are threads of one process.
@@ -23,6 +25,10 @@ namespace {
 std::atomic<int> refused_tests{0};
 std::atomic<int> refused_receives{0};
 std::atomic<int> refused_looks{0};
+/// Whether what comes seems to come from another process.
+std::atomic<bool> is_strange{false};
+/// That wait for their receiver.
+std::atomic<int> synchronous_sends{0};
 
 bool is_refused(std::atomic<int>& left) {
   if (left.load() == 0) return false;
@@ -44,7 +50,14 @@ int MPI_Irecv(void* buffer, int count, MPI_Datatype type, int source, int tag, M
 }
 int MPI_Testsome(int count, MPI_Request* requests, int* complete, int* places, MPI_Status* statuses) {
   if (is_refused(refused_looks)) return MPI_ERR_OTHER;
-  return PMPI_Testsome(count, requests, complete, places, statuses);
+  const int code = PMPI_Testsome(count, requests, complete, places, statuses);
+  for (int i = 0; is_strange && i < *complete; ++i) statuses[i].MPI_SOURCE = 77;
+  return code;
+}
+int MPI_Issend(const void* buffer, int count, MPI_Datatype type, int receiver, int tag, MPI_Comm communicator,
+               MPI_Request* request) {
+  ++synchronous_sends;
+  return PMPI_Issend(buffer, count, type, receiver, tag, communicator, request);
 }
 }
 
@@ -142,6 +155,20 @@ TEST(MpiMesh, ThatCannotListenIsAnError) {
   }
 }
 
+TEST(MpiMesh, SaysWhereMemoryEnds) {
+  const auto group = own_group();
+  DirectoryStore store;
+  const auto options = options_in(group, 0);
+  const auto deadline = Clock::now() + kSoon;
+  MeshDirectory directory(options, store, deadline);
+  const std::vector<int> peers{1};
+  // The meetings, the memory of the first, its requests.
+  for (const std::size_t spared : {0, 1, 2}) {
+    MpiMesh mesh(group, options, store, directory, deadline);
+    EXPECT_FALSE(with_short_memory(spared, [&] { mesh.begin(peers); })) << spared;
+  }
+}
+
 /// Tells when a key is read.
 class WatchedStore : public DirectoryStore {
  public:
@@ -223,6 +250,30 @@ TEST(MpiLink, GarbageIsAnErrorThatNamesItsSender) {
     EXPECT_EQ(error->code(), ErrorCode::corrupt_frame) << name << ": " << error->what();
     EXPECT_EQ(error->peer(), 1) << name;
   }
+}
+
+TEST(MpiLink, RefusesWhatAnotherProcessSends) {
+  Pair pair;
+  is_strange = true;
+  send(*pair.one, 0, header_for(0, 1, 5), {});
+  const auto error = error_of([&] { receive(*pair.zero, 1); });
+  is_strange = false;
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->code(), ErrorCode::corrupt_frame) << error->what();
+  EXPECT_THAT(error->what(), HasSubstr("process 77"));
+}
+
+TEST(MpiLink, WhoEndsLastWaitsForNobody) {
+  Pair pair;
+  synchronous_sends = 0;
+  auto first = std::async(std::launch::async, [&] { pair.zero->close(kSoon); });
+  const auto error = error_of([&] { receive(*pair.one, 0); });
+  first.get();
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->code(), ErrorCode::peer_lost) << error->what();
+  EXPECT_EQ(synchronous_sends.load(), 1);
+  pair.one->close(kSoon);
+  EXPECT_EQ(synchronous_sends.load(), 1);
 }
 
 /// One look that finds no memory, then others that do.

@@ -131,6 +131,12 @@ void MpiLink::complete(std::size_t place, const MPI_Status& status, int error) n
     if (error != MPI_SUCCESS) MPI_Error_class(error, &kind);
     if (kind == MPI_ERR_TRUNCATE) refuse("a message that is too long");
     if (error != MPI_SUCCESS) return lose(MpiErrorText(error).view());
+    if ((place < kFramesOut || place == kNoteIn) && status.MPI_SOURCE != address_.process) {
+      throw Error(ErrorCode::corrupt_frame,
+                  fmt::format("process {} of MPI's sent as rank {}, which is process {}", status.MPI_SOURCE,
+                              peer(), address_.process),
+                  "give this job a store of its own", peer());
+    }
     if (place == kNoteIn) {
       look_at_note(status);
     } else if (place < kFramesOut) {
@@ -209,7 +215,8 @@ void MpiLink::send_end(const LinkEnd& end) noexcept {
   if (has_ended_ || !memory_ || !is_mpi_running()) return;
   has_ended_ = true;
   // A synchronous send is complete when the peer has it: one that MPI merely keeps would wait for this rank's
-  // next call.
+  // next call. A peer that has ended receives nothing more: that send would keep this link's memory for good.
+  const auto send = peer_end_.kind == LinkEnd::Kind::open ? &MPI_Issend : &MPI_Isend;
   if (end.kind == LinkEnd::Kind::goodbye) {
     wire::Header header;
     header.kind = wire::FrameKind::goodbye;
@@ -217,14 +224,14 @@ void MpiLink::send_end(const LinkEnd& end) noexcept {
     header.sender = static_cast<std::uint32_t>(identity_.rank);
     std::byte* const out = memory_->out(kMpiFrames);
     wire::write_header(header, std::span<std::byte, wire::kHeaderBytes>(out, wire::kHeaderBytes));
-    check(MPI_Issend(out, static_cast<int>(wire::kHeaderBytes), MPI_BYTE, address_.process, address_.tag,
-                     port_->processes().communicator(), &request(kFramesOut + kMpiFrames)));
+    check(send(out, static_cast<int>(wire::kHeaderBytes), MPI_BYTE, address_.process, address_.tag,
+               port_->processes().communicator(), &request(kFramesOut + kMpiFrames)));
     return;
   }
   completed_ = sent_;
   memory_->end_out = {taken_, end.to_word()};
-  check(MPI_Issend(memory_->end_out.data(), static_cast<int>(memory_->end_out.size()), MPI_UINT64_T,
-                   address_.process, address_.tag + 1, port_->processes().communicator(), &request(kEndOut)));
+  check(send(memory_->end_out.data(), static_cast<int>(memory_->end_out.size()), MPI_UINT64_T,
+             address_.process, address_.tag + 1, port_->processes().communicator(), &request(kEndOut)));
 }
 
 bool MpiLink::is_flushed() noexcept {

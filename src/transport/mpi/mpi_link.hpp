@@ -27,6 +27,8 @@ struct MpiAddress {
 /// The receiver has a receive posted for every frame that the sender may have under way: the sender counts
 /// what it has sent against what the notes say has been taken. So MPI never has to keep a frame that nobody
 /// asked for, and notes, which have a tag of their own, pass frames that nobody takes.
+/// The receives are from any source, so that this process itself can end them; the tags, which no other link
+/// has, tell the peer.
 /// Frames are copied into memory of the link: MPI takes no send back, and a failed operation gives its
 /// buffers back at once. They count as lent until MPI has sent them, so that an operation does not end before
 /// its frames have left: MPI sends nothing while nobody calls it.

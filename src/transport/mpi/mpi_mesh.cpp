@@ -114,14 +114,15 @@ void MpiMesh::find(Meeting& meeting) {
 }
 
 void MpiMesh::listen_to(Meeting& meeting) {
-  meeting.hearing = std::make_unique<Meeting::Hearing>();
-  auto& hearing = *meeting.hearing;
-  hearing.requests.reserve(2);
-  hearing.requests.resize(1, MPI_REQUEST_NULL);
+  auto hearing = std::make_unique<Meeting::Hearing>();
+  hearing->requests.reserve(2);  // with the one that ends it
+  hearing->requests.resize(1, MPI_REQUEST_NULL);
   // Until the store tells, nobody knows which process it will be; the tag is for this one peer.
-  check_mpi(MPI_Irecv(hearing.bytes.data(), static_cast<int>(hearing.bytes.size()), MPI_BYTE, MPI_ANY_SOURCE,
-                      tag_from(meeting.peer), processes_->communicator(), hearing.requests.data()),
-            "receive");
+  check_mpi(
+      MPI_Irecv(hearing->bytes.data(), static_cast<int>(hearing->bytes.size()), MPI_BYTE, MPI_ANY_SOURCE,
+                tag_from(meeting.peer), processes_->communicator(), hearing->requests.data()),
+      "receive");
+  meeting.hearing = std::move(hearing);
 }
 
 void MpiMesh::say_hello(const Meeting& meeting) {

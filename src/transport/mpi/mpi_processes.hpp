@@ -13,8 +13,8 @@ namespace gradwire::transport {
 using MpiTag = int;
 
 /// See MpiGroup. A mesh of ranks is told from others of the same group by its tags: each rank reserves its
-/// own, says in the store which they are, and is sent nothing else. So meshes need no communicator each, and
-/// several ranks may be threads of one process.
+/// own, one pair for each peer, says in the store which they are, and is sent nothing else. So meshes need no
+/// communicator each, and several ranks may be threads of one process.
 class MpiProcesses final : public MpiGroup, public std::enable_shared_from_this<MpiProcesses> {
  public:
   /// Those of `users`, which is duplicated by open() and not touched afterwards; none: of MPI_COMM_WORLD. The
@@ -58,10 +58,10 @@ class MpiProcesses final : public MpiGroup, public std::enable_shared_from_this<
   MpiTag next_tag_ = 0;
 };
 
-/// Ends a receive, which is from any source and for which nobody sends any more, with a message of this
-/// process's own: one request more in `memory`, which has the place for it. Not by MPI_Cancel: while another
-/// thread is in Open MPI 4.1, that may take a receive off its list which a message has just taken off, and
-/// the next message searches that list for ever.
+/// Ends a receive, which is from any source, with a message of this process's own: one request more in
+/// `memory`, which has the place for it. Where a message of the peer's meets the receive first, MPI keeps
+/// this one, which is empty. Not by MPI_Cancel: while another thread is in Open MPI 4.1, that may take a
+/// receive off its list which a message has just taken off, and the next message searches that list for ever.
 void end_receive(MpiMemory& memory, MpiTag tag, const MpiProcesses& processes) noexcept;
 
 }  // namespace gradwire::transport
