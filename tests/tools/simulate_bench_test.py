@@ -14,6 +14,7 @@ GRADWIRE, ROOT = sys.argv.pop(1), sys.argv.pop(1)
 
 def load(name):
     """A program of bench/ as a module."""
+    sys.path.insert(0, os.path.join(ROOT, "bench"))
     loader = importlib.machinery.SourceFileLoader(name, os.path.join(ROOT, "bench", name))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
     loader.exec_module(module)
@@ -62,6 +63,30 @@ class SimulateBench(unittest.TestCase):
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("there is no /no/such/program", done.stderr)
+
+    def test_refuses_what_makes_no_sense(self):
+        for name in ("simulate", "footprint"):
+            for option, value in (("--ranks", "0"), ("--ranks", "4,,4"), ("--ranks", "-1"), ("--patience", "0")):
+                with self.subTest(f"{name} {option} {value}"):
+                    done = subprocess.run([sys.executable, os.path.join(ROOT, "bench", name), f"{option}={value}"], capture_output=True,
+                                          text=True, timeout=60, check=False)  # fmt: skip
+                    self.assertEqual(done.returncode, 2)
+                    self.assertIn("is no count: 1 or more", done.stderr)
+        done = subprocess.run([sys.executable, os.path.join(ROOT, "bench/footprint"), "--gradwire", GRADWIRE, "--json", "/no/such/file"],
+                              capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("cannot write /no/such/file", done.stderr)
+
+    def test_ends_quietly_where_nobody_reads(self):
+        for command in (["simulate", "--ranks", "2", "--frames", "0", "--pictures", "/dev/null"], ["footprint", "--ranks", "2"]):
+            with self.subTest(command[0]):
+                unread, written = os.pipe()
+                os.close(unread)
+                done = subprocess.run([sys.executable, os.path.join(ROOT, "bench", command[0]), "--gradwire", GRADWIRE, *command[1:]],
+                                      stdout=written, stderr=subprocess.PIPE, text=True, timeout=60, check=False)  # fmt: skip
+                os.close(written)
+                self.assertEqual(done.returncode, 128 + signal.SIGPIPE)
+                self.assertNotIn("Traceback", done.stderr)
 
 
 unittest.main()
