@@ -6,9 +6,9 @@ import signal
 import sys
 
 
-def count(text):
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is no count: 1 or more")
+def count(text, least=1):
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"'{text}' is no count: {least} or more")
     return int(text)
 
 
@@ -17,7 +17,7 @@ def counts(text):
     return [count(each) for each in text.split(",")]
 
 
-def run(main):
+def until_unread(main):
     """Ends as other programs do when the reader of their output goes away, as `head` does."""
     try:
         main()

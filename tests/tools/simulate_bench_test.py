@@ -1,4 +1,4 @@
-"""bench/simulate prints its tables and draws its pictures, here of 8 ranks and without SimGrid."""
+"""bench/simulate prints its tables and draws its pictures, here of 8 ranks and without SimGrid; how it and bench/footprint refuse and end."""
 
 import importlib.machinery
 import importlib.util
@@ -10,11 +10,11 @@ import tempfile
 import unittest
 
 GRADWIRE, ROOT = sys.argv.pop(1), sys.argv.pop(1)
+sys.path.append(os.path.join(ROOT, "bench"))
 
 
 def load(name):
     """A program of bench/ as a module."""
-    sys.path.insert(0, os.path.join(ROOT, "bench"))
     loader = importlib.machinery.SourceFileLoader(name, os.path.join(ROOT, "bench", name))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
     loader.exec_module(module)
@@ -76,9 +76,13 @@ class SimulateBench(unittest.TestCase):
                               capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
         self.assertEqual((done.returncode, done.stdout), (1, ""))
         self.assertIn("cannot write /no/such/file", done.stderr)
+        done = subprocess.run([sys.executable, os.path.join(ROOT, "bench/simulate"), "--gradwire", "/bin/false", "--frames", "0",
+                               "--pictures", "/dev/null"], capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("it ended with status 1", done.stderr)
 
     def test_ends_quietly_where_nobody_reads(self):
-        for command in (["simulate", "--ranks", "2", "--frames", "0", "--pictures", "/dev/null"], ["footprint", "--ranks", "2"]):
+        for command in (["simulate", "--ranks", "2", "--frames", "0", "--pictures", "/dev/null"], ["footprint", "--ranks", "2", "--patience", "20"]):
             with self.subTest(command[0]):
                 unread, written = os.pipe()
                 os.close(unread)
